@@ -1,0 +1,21 @@
+//! The words that operator, workers and the command share: plain data, no I/O, no async, no Kubernetes.
+//!
+//! * [`worker_config`] is the whole of what a worker is told. `keyweir-render` writes it, the worker reads it.
+//! * [`policy`], [`source`], [`handler`], [`endpoints`] are its parts.
+//! * [`duration`] and [`bytes`] read and write `30s` and `64Mi` the same way everywhere.
+//! * [`keys`] is the layout of an object's keys in etcd.
+//!
+//! With the feature `schema` the plain enums also describe themselves to the CRD generator.
+
+pub mod bytes;
+pub mod duration;
+pub mod endpoints;
+pub mod handler;
+pub mod keys;
+pub mod policy;
+pub mod read;
+pub mod source;
+pub mod worker_config;
+
+pub use bytes::ByteSize;
+pub use worker_config::{CONTRACT_VERSION, FixedConfig, LiveConfig, WorkerConfig};
