@@ -1,0 +1,146 @@
+//! How a member joins: a lease, the object's own key, one listing, the member's key. Up: [ownership](super).
+
+use keyweir_contract::keys::Key;
+use keyweir_core::MemberId;
+use keyweir_core::placement::Rules;
+use tokio::sync::watch;
+
+use super::Settings;
+use super::jobs::unix_millis;
+use super::values::{FORM, MemberValue, ObjectValue, read, write};
+use super::view::View;
+use crate::ports::{Committed, Grant, Guard, LeaseId, LeaseStore, Pulse, Renewals, StoreError, Transaction};
+
+/// How often the store is asked again whether a key was written.
+const LOOKS: usize = 2;
+
+/// A member that has joined.
+pub(super) struct Joined {
+    pub(super) me: MemberId,
+    pub(super) grant: Grant,
+    pub(super) renewals: Renewals,
+    pub(super) view: View,
+    pub(super) epoch: u64,
+    pub(super) value: MemberValue,
+}
+
+/// Why a member has not joined. All of it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JoinError {
+    #[error("failed to reach the store to join")]
+    Store(#[source] StoreError),
+    #[error("failed to join: the prefix belongs to another object, of uid {found}")]
+    Taken { found: String },
+    #[error("failed to join: the object's key {key} holds a foreign value")]
+    Foreign { key: String },
+    #[error("failed to join: the key of this member stands already")]
+    Known,
+}
+
+impl JoinError {
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.reason(),
+            Self::Taken { .. } => "PrefixTaken",
+            Self::Foreign { .. } => "ForeignValue",
+            Self::Known => "MemberExists",
+        }
+    }
+}
+
+/// Joins under a new lease. `previous` is this process's own earlier lease: it ends first.
+pub(super) async fn join(
+    store: &dyn LeaseStore,
+    settings: &Settings,
+    healthy: &watch::Receiver<bool>,
+    previous: Option<LeaseId>,
+    pulse: &Pulse,
+) -> Result<Joined, JoinError> {
+    if let Some(previous) = previous {
+        store.revoke(previous).await.map_err(JoinError::Store)?;
+    }
+    let epoch = object_epoch(store, settings).await?;
+    let grant = store.grant(settings.ttl).await.map_err(JoinError::Store)?;
+    if grant.ttl > settings.ttl {
+        tracing::warn!(asked = ?settings.ttl, granted = ?grant.ttl, "the store grants no shorter lease");
+    }
+    pulse.beat();
+    let renewals = store.keep(grant, pulse.clone());
+    let healthy = *healthy.borrow();
+    let joined = enter(store, settings, healthy, grant).await;
+    match joined {
+        Ok((me, view, value)) => Ok(Joined { me, grant, renewals, view, epoch, value }),
+        Err(error) => {
+            // If this fails too, the lease ends by itself: nobody renews it any more.
+            let _ = store.revoke(grant.lease).await;
+            Err(error)
+        }
+    }
+}
+
+/// The object's epoch; the first member of an object writes its key.
+async fn object_epoch(store: &dyn LeaseStore, settings: &Settings) -> Result<u64, JoinError> {
+    let key = settings.prefix.key(&Key::Object);
+    let value = ObjectValue { form: FORM, uid: settings.object_uid.clone(), epoch: 1 };
+    let create = Transaction::new().when(Guard::Absent(key.clone())).put(key.clone(), write(&value), None);
+    let found = match store.commit(create).await.map_err(JoinError::Store)? {
+        Committed::Done { .. } => return Ok(value.epoch),
+        Committed::Refused { found, .. } => found.into_iter().flatten().next(),
+    };
+    let found: Option<ObjectValue> = found.and_then(|entry| read(&entry.value));
+    let found = found.ok_or(JoinError::Foreign { key })?;
+    // Where either side has no uid there is no cluster to tell apart.
+    let differs =
+        found.uid != settings.object_uid && !found.uid.is_empty() && !settings.object_uid.is_empty();
+    if differs { Err(JoinError::Taken { found: found.uid }) } else { Ok(found.epoch) }
+}
+
+/// Looks at the object and writes the member's key.
+async fn enter(
+    store: &dyn LeaseStore,
+    settings: &Settings,
+    healthy: bool,
+    grant: Grant,
+) -> Result<(MemberId, View, MemberValue), JoinError> {
+    let mut view = View::new(settings.prefix.clone());
+    view.replace(&store.list(&settings.prefix.live()).await.map_err(JoinError::Store)?);
+    if settings.sole_incarnation {
+        for (member, seen) in view.members() {
+            if member.uid() == settings.member_uid
+                && let Some(lease) = seen.lease
+            {
+                tracing::info!(%member, "an earlier incarnation of this worker is dead: its lease is revoked");
+                store.revoke(lease).await.map_err(JoinError::Store)?;
+            }
+        }
+    }
+    let me = MemberId::new(&settings.member_uid, format_args!("{:x}", grant.lease.0));
+    let value = MemberValue {
+        form: FORM,
+        address: settings.address.clone(),
+        capacity: settings.capacity,
+        zone: settings.zone.clone(),
+        healthy,
+        leaving: false,
+        rules: Rules::NEWEST,
+        program: settings.program.clone(),
+        since: unix_millis(),
+    };
+    let key = settings.prefix.key(&Key::Member(me.to_string()));
+    let create = Transaction::new().when(Guard::Absent(key.clone())).put(key, write(&value), grant.lease);
+    let mut answer = store.commit(create.clone()).await;
+    for _ in 0..LOOKS {
+        if !matches!(answer, Err(StoreError::Unreachable { .. })) {
+            break;
+        }
+        // It may have happened: the same once more tells.
+        answer = store.commit(create.clone()).await;
+    }
+    match answer.map_err(JoinError::Store)? {
+        Committed::Done { .. } => Ok((me, view, value)),
+        Committed::Refused { found, .. } => {
+            let ours = found.into_iter().flatten().any(|entry| entry.lease == Some(grant.lease));
+            if ours { Ok((me, view, value)) } else { Err(JoinError::Known) }
+        }
+    }
+}

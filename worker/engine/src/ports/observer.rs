@@ -1,0 +1,56 @@
+//! `Observer`: hooks into a record's life that can neither fail nor delay it.
+
+use std::sync::Arc;
+
+use keyweir_core::{Attempt, Fence, ShardId};
+
+use crate::outcome::Verdict;
+use crate::record::Record;
+
+/// A step in a record's life.
+#[derive(Debug)]
+pub enum RecordEvent<'a> {
+    /// It was read and charged. `replayed` = its completion is known from the checkpoint: it won't be handled.
+    Polled {
+        /// Known to be complete from the checkpoint.
+        replayed: bool,
+    },
+    /// A handler was called with it.
+    Started(Attempt),
+    /// The handler answered, or was cancelled (`None`). Told before the outcome is charged.
+    Ended(Attempt, Option<&'a Verdict>),
+}
+
+/// A step in a shard's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardEvent {
+    /// This member owns it from now on.
+    Owned,
+    /// It is being read and handled.
+    Activated,
+    /// Its release begins; records in flight may still end.
+    WillRelease,
+    /// Nothing of it is in flight any more and its last checkpoint is written.
+    Released,
+}
+
+/// Hooks into a record's life: the event log, a user's own counters, tests.
+///
+/// What implementers owe: return at once. A panic is caught, counted and logged; it never reaches the record.
+pub trait Observer: Send + 'static {
+    /// A step in a record's life. `key` is its ordering key; `None` = no order.
+    fn record(
+        &mut self,
+        shard: &Arc<ShardId>,
+        fence: Fence,
+        key: Option<&[u8]>,
+        record: &Record,
+        event: RecordEvent<'_>,
+    );
+
+    /// A step in a shard's life.
+    fn shard(&mut self, shard: &Arc<ShardId>, fence: Fence, event: ShardEvent);
+
+    /// Called on each tick of the pump and at its end: a place to write out what was gathered.
+    fn tick(&mut self) {}
+}

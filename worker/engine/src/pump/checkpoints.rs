@@ -1,0 +1,181 @@
+//! When frontiers become durable, and what follows: mirrors, releases, fencing.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use keyweir_core::ShardIndex;
+
+use super::Pump;
+use super::command::Released;
+use super::desk::{Job, SavedShard};
+use super::dispatch::{Answer, Work};
+use super::shard::{Phase, Shard};
+use crate::error_chain;
+use crate::ports::{CheckpointError, Handler, Mirror, Reader, SourceError};
+
+const ABOUT: &str = "checkpoints";
+
+impl<R, H, F, L> Pump<R, H, F, L>
+where
+    R: Reader,
+    H: Handler,
+    F: Future<Output = Answer>,
+    L: Fn(Arc<H>, Work) -> F,
+{
+    /// Saves what has changed, at most once an interval and one save at a time; a shard that closes does not wait.
+    pub(super) fn save_checkpoints(&mut self) {
+        let closes = self
+            .shards
+            .iter()
+            .flatten()
+            .any(|shard| matches!(shard.phase, Phase::Closing { .. }) && shard.dirty_since.is_some());
+        if self.saving || (!closes && self.now < self.save_after) {
+            return;
+        }
+        // Hooks write out what they know before a checkpoint counts it.
+        self.observe_tick();
+        let mut checkpoints = Vec::new();
+        let mut saved = Vec::new();
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            let Some(shard) = shard.as_mut().filter(|shard| shard.dirty_since.is_some()) else {
+                continue;
+            };
+            if matches!(shard.phase, Phase::HandedOver) {
+                continue;
+            }
+            let closing = matches!(shard.phase, Phase::Closing { .. });
+            let checkpoint = shard.checkpoint();
+            let mirror = Mirror {
+                shard: (*shard.id).clone(),
+                frontier: checkpoint.frontier,
+                fence: checkpoint.fence,
+                sequence: checkpoint.sequence,
+            };
+            saved.push(SavedShard {
+                shard: ShardIndex(index as u32),
+                frontier: checkpoint.frontier,
+                closing,
+                mirror,
+            });
+            checkpoints.push(((*shard.id).clone(), checkpoint));
+        }
+        if checkpoints.is_empty() {
+            return;
+        }
+        self.saving = true;
+        self.save_after = self.now + self.live.checkpoint_interval;
+        let store = Arc::clone(&self.ports.checkpoints);
+        let job = async move {
+            let failure = store.save(checkpoints).await.err();
+            Job::Saved { saved, failure }
+        };
+        self.desk.push(job.boxed());
+    }
+
+    pub(super) fn saved(&mut self, saved: Vec<SavedShard>, failure: Option<CheckpointError>) {
+        self.saving = false;
+        match failure {
+            None => self.note_saved(saved),
+            Some(CheckpointError::Fenced { shard }) => {
+                self.counters.fenced += 1;
+                if let Some(fenced) = saved.iter().find(|saved| saved.mirror.shard == shard) {
+                    self.fenced(fenced);
+                }
+                self.save_again(&saved);
+            }
+            Some(error) => {
+                self.counters.failed_checkpoints += 1;
+                let reason = match error {
+                    CheckpointError::Unreachable { .. } => "CheckpointStoreUnreachable",
+                    _ => "CheckpointRefused",
+                };
+                self.trouble(ABOUT, reason, error_chain(&error));
+                self.save_again(&saved);
+            }
+        }
+    }
+
+    /// A save came too late. That of a shard that was handed over meanwhile means nothing: what still executes of it
+    /// goes on.
+    fn fenced(&mut self, late: &SavedShard) {
+        let same =
+            |shard: &&mut Shard| shard.is_tenure_of(&late.mirror.shard) && shard.fence == late.mirror.fence;
+        if self.shard(late.shard).filter(same).is_none() {
+            return;
+        }
+        tracing::warn!(shard = %late.mirror.shard, "a newer owner has written: the shard is given up");
+        if late.closing { self.closed(late.shard) } else { self.abandon_shard(late.shard) }
+    }
+
+    fn save_again(&mut self, saved: &[SavedShard]) {
+        let now = self.now;
+        self.save_after = now + self.live.checkpoint_interval;
+        for saved in saved {
+            if let Some(shard) =
+                self.shard(saved.shard).filter(|shard| shard.is_tenure_of(&saved.mirror.shard))
+            {
+                shard.touch(now);
+            }
+        }
+    }
+
+    fn note_saved(&mut self, saved: Vec<SavedShard>) {
+        self.recovered(ABOUT);
+        self.counters.checkpoints += 1;
+        let mut mirrors = Vec::with_capacity(saved.len());
+        for SavedShard { shard: index, frontier, closing, mirror } in saved {
+            if let Some(shard) = self.shard(index).filter(|shard| *shard.id == mirror.shard) {
+                shard.durable = frontier;
+            }
+            mirrors.push(mirror);
+            if closing {
+                self.closed(index);
+            }
+        }
+        if self.mirroring {
+            // The next save shows a newer frontier; the last one is shown because closing waits for it.
+            self.unmirrored.extend(mirrors);
+        } else {
+            self.mirror(mirrors);
+        }
+    }
+
+    /// The last checkpoint of a released shard is durable.
+    fn closed(&mut self, index: ShardIndex) {
+        let Some(shard) = self.shard(index) else {
+            return;
+        };
+        let Phase::Closing { reply } = &mut shard.phase else {
+            return;
+        };
+        if let Some(reply) = reply.take() {
+            let checkpoint = Some(shard.last_checkpoint());
+            // Nobody listening any more is the listener's choice.
+            let _ = reply.send(Released { checkpoint, executing: Vec::new() });
+        }
+        self.drop_shard(index);
+    }
+
+    fn mirror(&mut self, mirrors: Vec<Mirror>) {
+        if mirrors.is_empty() {
+            return;
+        }
+        self.mirroring = true;
+        let source = Arc::clone(&self.ports.source);
+        let job = async move {
+            let failure = source.mirror(mirrors).await.err();
+            Job::Mirrored { failure }
+        };
+        self.desk.push(job.boxed());
+    }
+
+    pub(super) fn mirrored(&mut self, failure: Option<SourceError>) {
+        self.mirroring = false;
+        match failure {
+            None => self.recovered("mirror"),
+            Some(error) => self.trouble("mirror", error.reason(), error_chain(&error)),
+        }
+        let waiting = std::mem::take(&mut self.unmirrored);
+        self.mirror(waiting);
+    }
+}

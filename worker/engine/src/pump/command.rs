@@ -1,0 +1,135 @@
+//! What may be asked of a running pump, and the handle to ask it by.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use keyweir_contract::worker_config::LiveConfig;
+use keyweir_core::checkpoint::Checkpoint;
+use keyweir_core::{Fence, Offset, ShardId};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::stats::Snapshot;
+use crate::ports::ParkedId;
+use crate::record::NewRecord;
+
+/// How many commands wait at most; whoever sends more waits.
+const QUEUE: usize = 64;
+
+/// What may be asked of a running pump.
+#[derive(Debug)]
+pub enum Command {
+    /// Own a shard from now on: start behind the checkpoint's frontier.
+    Own(Ownership),
+    /// Give a shard up. The answer comes when nothing of it can start any more and its last checkpoint is known.
+    Release {
+        /// The shard.
+        shard: ShardId,
+        /// Whether to wait for what is executing.
+        mode: ReleaseMode,
+        /// Gets what the next owner needs.
+        reply: oneshot::Sender<Released>,
+    },
+    /// Records of a shard that executed elsewhere when it was taken over have ended there: done (`true`), or to be
+    /// handled here.
+    EndedElsewhere {
+        /// The shard.
+        shard: ShardId,
+        /// Offset of each, and whether it is complete.
+        records: Vec<(Offset, bool)>,
+    },
+    /// Start nothing new, but keep everything: the lease is in doubt.
+    Freeze,
+    /// The lease is safe again.
+    Thaw,
+    /// The lease is lost: cancel every call and forget every shard, without a checkpoint.
+    Abandon,
+    /// Take up changed settings.
+    Tune(Box<LiveConfig>),
+    /// Handle a parked record again, out of its order.
+    Replay {
+        /// Its name.
+        id: ParkedId,
+        /// The record.
+        record: NewRecord,
+        /// `true` when it was handled or parked again, `false` when its shard is not owned here.
+        reply: oneshot::Sender<bool>,
+    },
+}
+
+/// A shard to be owned.
+#[derive(Clone, Debug)]
+pub struct Ownership {
+    /// The shard.
+    pub shard: ShardId,
+    /// The owner's fence.
+    pub fence: Fence,
+    /// Where to start: durable under this fence before the pump hears of it.
+    pub checkpoint: Checkpoint,
+    /// Records that still execute at the old owner, with their keys: those keys wait.
+    pub executing: Vec<(Offset, Option<Vec<u8>>)>,
+}
+
+/// Whether a release waits for what is executing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseMode {
+    /// Wait for it, up to the drain time; then cancel the rest.
+    Drain,
+    /// Name it and let it go on here; its outcome is told later.
+    HandOver,
+}
+
+/// What the next owner needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Released {
+    /// The last checkpoint, not yet saved when the mode was `HandOver`; `None` = the shard was not owned.
+    pub checkpoint: Option<Checkpoint>,
+    /// What still executes here, with keys.
+    pub executing: Vec<(Offset, Option<Vec<u8>>)>,
+}
+
+/// A running pump, from outside.
+#[derive(Clone, Debug)]
+pub struct PumpHandle {
+    commands: mpsc::Sender<Command>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// The pump has ended: nothing can be asked of it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("failed to reach the pump: it has ended")]
+pub struct PumpEnded;
+
+impl PumpHandle {
+    /// A handle and the pump's side of it.
+    pub(super) fn new(snapshots: watch::Receiver<Arc<Snapshot>>) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        (Self { commands, snapshots }, receiver)
+    }
+
+    /// Asks the pump; waits while its queue is full.
+    pub async fn send(&self, command: Command) -> Result<(), PumpEnded> {
+        self.commands.send(command).await.map_err(|_| PumpEnded)
+    }
+
+    /// Gives a shard up and waits for the answer.
+    pub async fn release(&self, shard: ShardId, mode: ReleaseMode) -> Result<Released, PumpEnded> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Release { shard, mode, reply }).await?;
+        answer.await.map_err(|_| PumpEnded)
+    }
+
+    /// What the pump last said of itself.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// Says when the next snapshot is there.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// The shards that the pump owned when it last said so.
+    pub fn owned(&self) -> HashSet<ShardId> {
+        self.snapshot().shards.iter().map(|shard| (*shard.id).clone()).collect()
+    }
+}

@@ -1,0 +1,59 @@
+//! Slow work beside the calls: writes of outputs, dead letters and parked records, checkpoints, mirrors.
+//!
+//! Jobs are futures that the pump polls itself; each ends in a [`Job`] that says what it was about. How many there
+//! are is bounded by the permits of the records that wait for them.
+
+use std::error::Error;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use keyweir_core::{LaneId, Offset, ShardIndex};
+
+use crate::error_chain;
+use crate::ports::{CheckpointError, SourceError};
+
+/// Work under way beside the calls.
+pub(super) type Desk = FuturesUnordered<BoxFuture<'static, Job>>;
+
+/// A piece of slow work that has ended.
+pub(super) enum Job {
+    /// What a record owed before its completion is durable, or failed.
+    Wrote { lane: LaneId, what: Written, failure: Option<WriteFailure> },
+    /// A parked record that was handled again is forgotten; a failure repeats it some day.
+    Forgot { failure: Option<WriteFailure> },
+    /// Checkpoints were saved, or not.
+    Saved { saved: Vec<SavedShard>, failure: Option<CheckpointError> },
+    /// Frontiers were shown to other tools, or not.
+    Mirrored { failure: Option<SourceError> },
+}
+
+/// What was written for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    Outputs(usize),
+    DeadLetter,
+    Parked,
+}
+
+/// One shard's part in a save.
+#[derive(Clone, Debug)]
+pub(super) struct SavedShard {
+    pub(super) shard: ShardIndex,
+    pub(super) frontier: Offset,
+    /// It was the shard's last one.
+    pub(super) closing: bool,
+    pub(super) mirror: crate::ports::Mirror,
+}
+
+/// A write that failed.
+pub(super) struct WriteFailure {
+    pub(super) about: String,
+    pub(super) reason: &'static str,
+    pub(super) text: String,
+}
+
+impl WriteFailure {
+    pub(super) fn new(about: impl Into<String>, reason: &'static str, error: &dyn Error) -> Self {
+        Self { about: about.into(), reason, text: error_chain(error) }
+    }
+}

@@ -1,0 +1,213 @@
+//! The end of the road, and what a record owes before it completes: outputs, a dead letter, a parked copy.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use keyweir_contract::policy::{ExhaustedAction, OnUnknown};
+use keyweir_core::{LaneId, UnixMillis};
+
+use super::desk::{Job, WriteFailure, Written};
+use super::dispatch::{Answer, Work};
+use super::task::{Task, Ticket};
+use super::{Activity, Pump};
+use crate::outcome::{Failure, Output};
+use crate::ports::{Handler, ParkedId, ParkedRecord, Reader};
+use crate::provenance;
+use crate::record::NewRecord;
+
+/// What a record owes before it completes. Kept until it is durable, so that a failed write is repeated.
+#[derive(Clone, Debug)]
+pub(super) enum Owed {
+    /// Records for topics, all of them.
+    Outputs(Vec<(String, NewRecord)>),
+    /// One for the dead-letter topic.
+    DeadLetter(String, NewRecord),
+    /// A parked copy.
+    Parked(Box<ParkedRecord>),
+}
+
+impl Owed {
+    /// What trouble with it is about.
+    pub(super) fn about(&self) -> String {
+        match self {
+            Self::Outputs(outputs) => {
+                outputs.first().map_or_else(String::new, |(topic, _)| format!("topic/{topic}"))
+            }
+            Self::DeadLetter(topic, _) => format!("topic/{topic}"),
+            Self::Parked(_) => "parked".to_owned(),
+        }
+    }
+
+    fn what(&self) -> Written {
+        match self {
+            Self::Outputs(outputs) => Written::Outputs(outputs.len()),
+            Self::DeadLetter(..) => Written::DeadLetter,
+            Self::Parked(_) => Written::Parked,
+        }
+    }
+}
+
+impl<R, H, F, L> Pump<R, H, F, L>
+where
+    R: Reader,
+    H: Handler,
+    F: Future<Output = Answer>,
+    L: Fn(Arc<H>, Work) -> F,
+{
+    /// No attempt can save the head of this lane: the policy says what follows.
+    pub(super) fn follow_road(&mut self, lane: LaneId, failure: Failure, action: ExhaustedAction) {
+        let Some(task) = self.lanes.head(lane) else {
+            return;
+        };
+        match action {
+            ExhaustedAction::Skip => {
+                tracing::warn!(offset = %task.record.offset, %failure, "record skipped");
+                self.counters.skipped += 1;
+                self.executing(lane, -1);
+                self.finish(lane);
+            }
+            ExhaustedAction::DeadLetter { topic } => {
+                let shard = self.shards.get(task.record.shard.as_usize()).and_then(Option::as_ref);
+                let letter = shard
+                    .map(|shard| provenance::dead_letter(&task.record, &shard.id, task.failed, &failure));
+                match letter {
+                    Some(Ok(letter)) => self.owe(lane, Owed::DeadLetter(topic, letter)),
+                    Some(Err(looped)) => self.break_loop(lane, looped),
+                    None => self.let_go(lane, false),
+                }
+            }
+            ExhaustedAction::Park { .. } => match self.parked_copy(task, &failure) {
+                Some(copy) => self.owe(lane, Owed::Parked(Box::new(copy))),
+                None => self.stop(lane, failure),
+            },
+            ExhaustedAction::Stop => self.stop(lane, failure),
+        }
+    }
+
+    /// A record that keeps coming back to its own dead-letter topic is kept aside, or stops the object.
+    fn break_loop(&mut self, lane: LaneId, failure: Failure) {
+        let copy = self.lanes.head(lane).and_then(|task| self.parked_copy(task, &failure));
+        match copy {
+            Some(copy) => self.owe(lane, Owed::Parked(Box::new(copy))),
+            None => self.stop(lane, failure),
+        }
+    }
+
+    fn parked_copy(&self, task: &Task, failure: &Failure) -> Option<ParkedRecord> {
+        self.ports.parked.as_ref()?;
+        let shard = self.shards.get(task.record.shard.as_usize())?.as_ref()?;
+        Some(ParkedRecord {
+            id: ParkedId { shard: (*shard.id).clone(), offset: task.record.offset },
+            record: NewRecord::from(&task.record),
+            attempts: task.failed,
+            reason: failure.reason.to_owned(),
+            text: failure.text.to_string(),
+            parked_at: UnixMillis(self.wall(self.now)),
+        })
+    }
+
+    /// The object stops: the record stays undone, everything drains, the checkpoint is kept.
+    fn stop(&mut self, lane: LaneId, failure: Failure) {
+        tracing::error!(%failure, "a record could not be handled and the policy says Stop");
+        self.executing(lane, -1);
+        self.let_go(lane, false);
+        self.stopped.get_or_insert(failure);
+        self.activity = Activity::Stopped;
+        self.drain();
+    }
+
+    /// What the handler wants written, before its record completes.
+    pub(super) fn write_outputs(&mut self, lane: LaneId, outputs: Vec<Output>) {
+        let mut named = Vec::with_capacity(outputs.len());
+        for Output { name, record } in outputs {
+            match self.fixed.outputs.iter().find(|output| output.name == name) {
+                Some(output) => named.push((output.topic.clone(), record)),
+                None => {
+                    let text =
+                        format!("the handler wrote to output {name:?}, which the manifest does not name");
+                    let action = self.on_exhausted();
+                    return self.follow_road(lane, Failure::new("UnknownOutput", text), action);
+                }
+            }
+        }
+        self.owe(lane, Owed::Outputs(named));
+    }
+
+    fn owe(&mut self, lane: LaneId, owed: Owed) {
+        self.owed.insert(lane, owed);
+        self.write_again(lane);
+    }
+
+    /// Writes what the head of a lane owes.
+    pub(super) fn write_again(&mut self, lane: LaneId) {
+        let Some(owed) = self.owed.get(&lane).cloned() else {
+            return;
+        };
+        self.writing += 1;
+        let what = owed.what();
+        let about = owed.about();
+        let (producer, parked) = (Arc::clone(&self.ports.producer), self.ports.parked.clone());
+        let job = async move {
+            let failure = match owed {
+                Owed::Outputs(outputs) => {
+                    let writes =
+                        outputs.iter().map(|(topic, record)| producer.produce(topic, record.clone()));
+                    futures::future::try_join_all(writes).await.err()
+                }
+                Owed::DeadLetter(topic, record) => producer.produce(&topic, record).await.err(),
+                Owed::Parked(record) => {
+                    let kept = match parked {
+                        Some(parked) => parked.park(*record).await.err(),
+                        None => None,
+                    };
+                    let failure = kept.map(|error| WriteFailure::new(about, "ParkFailed", &error));
+                    return Job::Wrote { lane, what, failure };
+                }
+            };
+            let failure = failure.map(|error| WriteFailure::new(about, "ProduceFailed", &error));
+            Job::Wrote { lane, what, failure }
+        };
+        self.desk.push(job.boxed());
+    }
+
+    /// What becomes of records that no route takes.
+    pub(super) fn on_unknown(&self) -> ExhaustedAction {
+        match &self.fixed.on_unknown {
+            OnUnknown::Exhaust(action) => action.clone(),
+            OnUnknown::Default => self.on_exhausted(),
+        }
+    }
+
+    /// Queues a parked record again, out of its order; `false` = its shard is not handled here.
+    pub(super) fn replay(&mut self, id: &ParkedId, record: &NewRecord) -> bool {
+        let found = self
+            .shards
+            .iter()
+            .position(|shard| shard.as_ref().is_some_and(|shard| *shard.id == id.shard && shard.is_active()));
+        let Some(index) = found else {
+            return false;
+        };
+        let index = keyweir_core::ShardIndex(index as u32);
+        let stream = self.shard(index).map_or(0, |shard| shard.stream);
+        let record = record.as_record(index, id.offset);
+        self.queue(stream, Ticket::Replayed, 0, record);
+        true
+    }
+
+    /// A parked record was handled again: its copy goes, unless it was parked anew.
+    pub(super) fn replayed(&mut self, task: &Task, complete: bool) {
+        let parked_anew = self.parked_anew.remove(&(task.record.shard, task.record.offset));
+        let shard = self.shards.get(task.record.shard.as_usize()).and_then(Option::as_ref);
+        let (Some(parked), Some(shard), true, false) =
+            (self.ports.parked.clone(), shard, complete, parked_anew)
+        else {
+            return;
+        };
+        let id = ParkedId { shard: (*shard.id).clone(), offset: task.record.offset };
+        let job = async move {
+            let failure = parked.remove(&id).await.err();
+            Job::Forgot { failure: failure.map(|error| WriteFailure::new("parked", "ParkFailed", &error)) }
+        };
+        self.desk.push(job.boxed());
+    }
+}

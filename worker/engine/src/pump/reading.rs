@@ -1,0 +1,162 @@
+//! How a record is read before it is queued: its value decoded, its key found, its route chosen. Pure.
+
+use std::borrow::Cow;
+
+use keyweir_contract::handler::Route as RouteConfig;
+use keyweir_contract::policy::{DecodeFormat, KeySelector, NullKey, OnUnknown, Ordering};
+use keyweir_contract::worker_config::FixedConfig;
+use keyweir_core::{LaneKey, Route};
+use serde_json::Value;
+
+use crate::outcome::Failure;
+use crate::record::Record;
+
+/// The route of records that no configured route takes.
+pub(super) const DEFAULT_ROUTE: Route = 0;
+
+/// How an object's records are read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    format: DecodeFormat,
+    type_header: String,
+    selector: KeySelector,
+    null_key: NullKey,
+    ordering: Ordering,
+    routes: Vec<RouteConfig>,
+    unknown_has_handler: bool,
+    needs_types: bool,
+}
+
+/// What a record can't do: reach a handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// Its value is not what `decode` says.
+    Undecodable(Failure),
+    /// No route takes it.
+    Unroutable(Failure),
+}
+
+impl Reading {
+    pub(super) fn new(config: &FixedConfig) -> Self {
+        Self {
+            format: config.decode.format,
+            type_header: config.decode.record_type_header.clone(),
+            selector: config.key.selector.clone(),
+            null_key: config.key.null_key,
+            ordering: config.ordering,
+            routes: config.routes.clone(),
+            unknown_has_handler: config.on_unknown == OnUnknown::Default,
+            needs_types: config.routes.iter().any(|route| !route.record_types.is_empty()),
+        }
+    }
+
+    /// How many routes there are, the default one included.
+    pub(super) fn routes(&self) -> usize {
+        self.routes.len() + 1
+    }
+
+    /// Whether records need nothing but their bytes: the fast road.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.format == DecodeFormat::Raw && self.selector == KeySelector::RecordKey && self.routes.is_empty()
+    }
+
+    /// The record as the handler sees it.
+    pub(super) fn decode(&self, record: Record) -> Result<Record, (Record, Unfit)> {
+        let undecodable = |what: &'static str, error: &dyn std::fmt::Display| {
+            Unfit::Undecodable(Failure::new("Undecodable", format!("the value is not {what}: {error}")))
+        };
+        let Some(value) = record.value() else {
+            return Ok(record);
+        };
+        match self.format {
+            DecodeFormat::Raw => Ok(record),
+            DecodeFormat::String => match std::str::from_utf8(value) {
+                Ok(_) => Ok(record),
+                Err(error) => Err((record.clone(), undecodable("UTF-8 text", &error))),
+            },
+            DecodeFormat::Json => match serde_json::from_slice::<serde::de::IgnoredAny>(value) {
+                Ok(_) => Ok(record),
+                Err(error) => Err((record.clone(), undecodable("JSON", &error))),
+            },
+            DecodeFormat::Streamback => match serde_json::from_slice::<Envelope<'_>>(value) {
+                Ok(envelope) => Ok(record.with_value(envelope.value.map(|inner| inner.get().as_bytes()))),
+                Err(error) => Err((record.clone(), undecodable("a streamback envelope", &error))),
+            },
+        }
+    }
+
+    /// The route of a record of that topic.
+    pub(super) fn route(&self, topic: &str, record: &Record) -> Result<Route, Unfit> {
+        if self.routes.is_empty() {
+            return Ok(DEFAULT_ROUTE);
+        }
+        let record_type = if self.needs_types {
+            record.header(&self.type_header).map(String::from_utf8_lossy)
+        } else {
+            None
+        };
+        let chosen = self.routes.iter().position(|route| route.takes(topic, record_type.as_deref()));
+        match chosen {
+            Some(place) => Ok((place + 1) as Route),
+            None if self.unknown_has_handler => Ok(DEFAULT_ROUTE),
+            None => Err(Unfit::Unroutable(Failure::new(
+                "NoRoute",
+                match record_type {
+                    Some(name) => format!("no route takes records of type {name:?} of topic {topic}"),
+                    None => format!("no route takes records of topic {topic}"),
+                },
+            ))),
+        }
+    }
+
+    /// The ordering key's bytes; `None` = a null key.
+    pub(super) fn key<'a>(&self, record: &'a Record) -> Option<Cow<'a, [u8]>> {
+        match &self.selector {
+            KeySelector::RecordKey => record.key().map(Cow::Borrowed),
+            KeySelector::Header(name) => record
+                .headers()
+                .find(|(header, _)| header == name)
+                .and_then(|(_, value)| value)
+                .map(Cow::Borrowed),
+            KeySelector::JsonPointer(pointer) => {
+                let value: Value = serde_json::from_slice(record.value()?).ok()?;
+                match value.pointer(pointer)? {
+                    Value::Null => None,
+                    Value::String(text) => Some(Cow::Owned(text.clone().into_bytes())),
+                    other => Some(Cow::Owned(other.to_string().into_bytes())),
+                }
+            }
+        }
+    }
+
+    /// Whether records without a key of their own follow each other all the same.
+    pub(super) fn orders_by_shard(&self) -> bool {
+        match self.ordering {
+            Ordering::Partition => true,
+            Ordering::Key => self.null_key == NullKey::Ordered,
+            Ordering::None => false,
+        }
+    }
+
+    /// The lane of a record with that key.
+    #[inline]
+    pub(super) fn lane<'a>(&self, stream: u16, record: &Record, key: Option<&'a [u8]>) -> LaneKey<'a> {
+        match (self.ordering, key) {
+            (Ordering::None, _) => LaneKey::Own,
+            (Ordering::Partition, _) => LaneKey::Shard(record.shard),
+            (Ordering::Key, Some(key)) => LaneKey::Key { stream, key },
+            (Ordering::Key, None) => match self.null_key {
+                NullKey::Unordered => LaneKey::Own,
+                NullKey::Ordered => LaneKey::Shard(record.shard),
+            },
+        }
+    }
+}
+
+/// What streamback wraps around a value.
+#[derive(serde::Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    value: Option<&'a serde_json::value::RawValue>,
+}

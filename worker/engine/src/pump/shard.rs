@@ -1,0 +1,154 @@
+//! One owned shard: its ledger, what failed of it, and how far that is durable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyweir_core::checkpoint::{Checkpoint, FailedRecord};
+use keyweir_core::{Fence, Ledger, Offset, ShardId};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::command::{Ownership, Released};
+use super::elsewhere::Held;
+use super::stats::ShardSnapshot;
+
+/// Longest encoded ledger of a shard, in bytes: beyond it the shard is held back, visibly. Below what one etcd
+/// transaction carries.
+pub(super) const LONGEST_LEDGER: usize = 384 * 1024;
+
+/// One owned shard.
+pub(super) struct Shard {
+    pub(super) id: Arc<ShardId>,
+    /// Which of the object's streams: equal keys of one stream share a lane.
+    pub(super) stream: u16,
+    pub(super) fence: Fence,
+    pub(super) ledger: Ledger,
+    /// Failed records that are not complete, by offset.
+    pub(super) failed: BTreeMap<Offset, FailedRecord>,
+    pub(super) phase: Phase,
+    /// Reading is paused: above its share, or the ledger is too long.
+    pub(super) held_back: bool,
+    /// Calls and writes of its records that are under way.
+    pub(super) executing: usize,
+    /// Something changed that the last taken checkpoint does not say.
+    pub(super) dirty_since: Option<Instant>,
+    pub(super) durable: Offset,
+    /// Records that execute at an earlier owner.
+    pub(super) elsewhere: BTreeMap<Offset, Held>,
+    /// Records that ended elsewhere before they were read here.
+    early: Vec<Offset>,
+    sequence: u64,
+    /// What every checkpoint of this shard repeats: identity, crash take-overs.
+    template: Checkpoint,
+}
+
+/// What a shard is about.
+pub(super) enum Phase {
+    /// Read and handled.
+    Active,
+    /// Paused by the manifest: nothing of it is read or waits in a lane.
+    Paused,
+    /// No longer paused: read again once nothing of it executes.
+    Resuming,
+    /// Given up: nothing new starts; the reply goes out with the last checkpoint.
+    Releasing { until: Instant, reply: Option<oneshot::Sender<Released>> },
+    /// Another member owns it now; what still executes here ends here.
+    HandedOver,
+    /// The last checkpoint is being written.
+    Closing { reply: Option<oneshot::Sender<Released>> },
+}
+
+impl Shard {
+    pub(super) fn new(ownership: Ownership, stream: u16) -> Self {
+        let Ownership { shard, fence, checkpoint, .. } = ownership;
+        Self {
+            id: Arc::new(shard),
+            stream,
+            fence,
+            ledger: Ledger::restore(checkpoint.frontier, &checkpoint.completed),
+            failed: checkpoint.failed.iter().map(|failed| (failed.offset, failed.clone())).collect(),
+            phase: Phase::Active,
+            held_back: false,
+            executing: 0,
+            dirty_since: None,
+            durable: checkpoint.frontier,
+            elsewhere: BTreeMap::new(),
+            early: Vec::new(),
+            sequence: checkpoint.sequence,
+            template: Checkpoint { fence, completed: Default::default(), failed: Vec::new(), ..checkpoint },
+        }
+    }
+
+    /// Whether new records of it may start.
+    #[inline]
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Active)
+    }
+
+    /// Whether this is the shard as it is owned now, not what is left of an earlier tenure.
+    pub(super) fn is_tenure_of(&self, id: &ShardId) -> bool {
+        *self.id == *id && !matches!(self.phase, Phase::HandedOver)
+    }
+
+    /// A record that executed elsewhere is complete and will be read later.
+    pub(super) fn ended_early(&mut self, offset: Offset) {
+        self.early.push(offset);
+    }
+
+    /// Whether a record that is being read ended elsewhere before.
+    #[inline]
+    pub(super) fn has_ended_early(&mut self, offset: Offset) -> bool {
+        if self.early.is_empty() {
+            return false;
+        }
+        let found = self.early.iter().position(|early| *early == offset);
+        found.map(|place| self.early.swap_remove(place)).is_some()
+    }
+
+    /// Back to the frontier, with what is complete above it known. Only while nothing executes.
+    pub(super) fn rewind(&mut self) {
+        self.ledger = Ledger::restore(self.ledger.frontier(), &self.ledger.completed_above());
+    }
+
+    /// Something changed that a checkpoint should say.
+    #[inline]
+    pub(super) fn touch(&mut self, now: Instant) {
+        if self.dirty_since.is_none() {
+            self.dirty_since = Some(now);
+        }
+    }
+
+    /// The checkpoint of now; it counts as taken.
+    pub(super) fn checkpoint(&mut self) -> Checkpoint {
+        self.dirty_since = None;
+        self.sequence += 1;
+        self.last_checkpoint()
+    }
+
+    /// The same again, while nothing has changed since it was taken.
+    pub(super) fn last_checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            frontier: self.ledger.frontier(),
+            completed: self.ledger.completed_above(),
+            failed: self.failed.values().cloned().collect(),
+            sequence: self.sequence,
+            ..self.template.clone()
+        }
+    }
+
+    pub(super) fn snapshot(&self, now: Instant) -> ShardSnapshot {
+        ShardSnapshot {
+            id: Arc::clone(&self.id),
+            fence: self.fence,
+            frontier: self.ledger.frontier(),
+            durable: self.durable,
+            next: self.ledger.next_offset(),
+            outstanding: self.ledger.outstanding(),
+            failed: self.failed.len(),
+            checkpoint_age: self.dirty_since.map_or(Duration::ZERO, |since| now - since),
+            held_back: self.held_back,
+            paused: matches!(self.phase, Phase::Paused),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What a pump says of itself: plain numbers, published at each tick, read by metrics, progress and status.
+//!
+//! The pump counts in fields of its own and copies them out: no reader can delay it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyweir_core::{Fence, Offset, ShardId};
+
+/// Upper bounds of the handler-time histogram, in seconds; one more class holds the rest.
+pub const HANDLER_TIME_BOUNDS: [f64; 12] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0];
+
+/// Counters since the pump began.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counters {
+    /// Records read and charged.
+    pub polled: u64,
+    /// Records that completed, whatever their road.
+    pub completed: u64,
+    /// Of those polled: known to be complete from the checkpoint.
+    pub replayed: u64,
+    /// Calls made, a batch counting once for each of its records.
+    pub attempts: u64,
+    /// Attempts that failed and will be made again.
+    pub retries: u64,
+    /// Records written to a dead-letter topic.
+    pub dead_lettered: u64,
+    /// Records parked.
+    pub parked: u64,
+    /// Records dropped because the policy says `Skip`.
+    pub skipped: u64,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+    /// Records that no route takes.
+    pub unroutable: u64,
+    /// Attempts that ended by the time-out.
+    pub timeouts: u64,
+    /// Handlers that panicked.
+    pub panics: u64,
+    /// Answers `Unavailable`.
+    pub unavailable: u64,
+    /// Outputs written.
+    pub outputs: u64,
+    /// Writes of outputs, dead letters or parked records that failed and are tried again.
+    pub failed_writes: u64,
+    /// Checkpoints saved.
+    pub checkpoints: u64,
+    /// Saves of checkpoints that failed and are tried again.
+    pub failed_checkpoints: u64,
+    /// Checkpoints refused because a newer owner has written.
+    pub fenced: u64,
+    /// Hooks that panicked.
+    pub failed_hooks: u64,
+}
+
+/// How long handlers took, calls that ended at once included.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HandlerTime {
+    /// How many calls ended in each class of [`HANDLER_TIME_BOUNDS`]; not cumulative.
+    pub classes: [u64; HANDLER_TIME_BOUNDS.len() + 1],
+    /// All of them together.
+    pub total: Duration,
+}
+
+impl HandlerTime {
+    pub(super) fn add(&mut self, took: Duration, calls: u64) {
+        let seconds = took.as_secs_f64();
+        let class = HANDLER_TIME_BOUNDS.partition_point(|bound| *bound < seconds);
+        self.classes[class] += calls;
+        self.total = self.total.saturating_add(took.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX)));
+    }
+}
+
+/// Whether the pump works, and why not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// Records are handled.
+    #[default]
+    Running,
+    /// The manifest says `Paused`.
+    Paused,
+    /// The lease is in doubt: nothing new is started.
+    Frozen,
+    /// It drains.
+    Draining,
+    /// A record could not be handled and the policy says `Stop`, or the manifest does.
+    Stopped,
+}
+
+/// Trouble that is survived, for people to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What it is about: a shard, `source`, `handler/<route>`, `checkpoints`, a topic.
+    pub about: String,
+    /// The stable word.
+    pub reason: &'static str,
+    /// The whole chain of causes.
+    pub text: String,
+}
+
+/// One shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardSnapshot {
+    /// Which.
+    pub id: Arc<ShardId>,
+    /// Under which fence it is owned.
+    pub fence: Fence,
+    /// All below is complete.
+    pub frontier: Offset,
+    /// All below is complete, durably.
+    pub durable: Offset,
+    /// The next offset to be read.
+    pub next: Offset,
+    /// Charged and not complete.
+    pub outstanding: usize,
+    /// Records that failed and will be tried again.
+    pub failed: usize,
+    /// How long the checkpoint has been behind the frontier.
+    pub checkpoint_age: Duration,
+    /// Reading is paused because the shard is above its share or its ledger is too long.
+    pub held_back: bool,
+    /// The manifest pauses it.
+    pub paused: bool,
+}
+
+/// What a pump says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Whether it works.
+    pub activity: Activity,
+    /// Counters.
+    pub counters: Counters,
+    /// Handler times.
+    pub handler_time: HandlerTime,
+    /// Records that are executing.
+    pub in_flight: usize,
+    /// Records in sight: read and not complete.
+    pub in_sight: usize,
+    /// Their bytes.
+    pub bytes_in_sight: u64,
+    /// Keys that have a record here.
+    pub busy_keys: usize,
+    /// Records that wait for their next attempt.
+    pub waiting: usize,
+    /// Writes under way.
+    pub writing: usize,
+    /// The budget's high mark is reached.
+    pub intake_stopped: bool,
+    /// The shards.
+    pub shards: Vec<ShardSnapshot>,
+    /// What is wrong now.
+    pub troubles: Vec<Trouble>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_belongs_to_its_own_class() {
+        let mut time = HandlerTime::default();
+        time.add(Duration::ZERO, 2);
+        time.add(Duration::from_millis(1), 1);
+        time.add(Duration::from_secs(600), 1);
+        assert_eq!((time.classes[0], time.classes[1], time.classes[12]), (2, 1, 1));
+    }
+}

@@ -1,0 +1,195 @@
+//! Down: from a batch of the reader to records in lanes.
+
+use std::sync::Arc;
+
+use keyweir_core::{Charge, ShardIndex};
+
+use super::reading::{DEFAULT_ROUTE, Unfit};
+use super::shard::LONGEST_LEDGER;
+use super::task::{Task, Ticket};
+use super::{Activity, Pump};
+use crate::error_chain;
+use crate::ports::{Batch, Handler, Intake, Reader, RecordEvent};
+use crate::record::Record;
+
+impl<R, H, F, L> Pump<R, H, F, L>
+where
+    R: Reader,
+    H: Handler,
+    F: Future<Output = super::Answer>,
+    L: Fn(Arc<H>, super::Work) -> F,
+{
+    /// Whether the source is read now: the budget's high mark stops the taking, and nothing else for long.
+    pub(super) fn takes(&self) -> bool {
+        self.activity == Activity::Running
+            && self.drain_until.is_none()
+            && self.budget.intake() == keyweir_core::Intake::Take
+            && self.lanes.keys() < self.limits.keys
+    }
+
+    pub(super) fn take(&mut self, intake: Intake) {
+        match intake {
+            Intake::Batch(batch) => self.take_batch(batch),
+            Intake::Trouble(shard, error) => {
+                let about = self.about_source(shard);
+                self.trouble(&about, error.reason(), error_chain(&error));
+            }
+            Intake::Recovered(shard) => {
+                let about = self.about_source(shard);
+                self.recovered(&about);
+            }
+        }
+    }
+
+    fn take_batch(&mut self, batch: Batch) {
+        for record in batch.records {
+            self.take_record(record);
+        }
+        for (shard, position) in batch.positions {
+            let now = self.now;
+            if let Some(shard) = self.shard(shard).filter(|shard| shard.is_active()) {
+                let before = shard.ledger.frontier();
+                shard.ledger.advance(position);
+                if shard.ledger.frontier() != before {
+                    shard.touch(now);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn take_record(&mut self, record: Record) {
+        let now = self.now;
+        let Some(Some(shard)) = self.shards.get_mut(record.shard.as_usize()) else {
+            return;
+        };
+        if !shard.is_active() {
+            return;
+        }
+        let seq = match shard.ledger.charge(record.offset) {
+            Charge::New(seq) => seq,
+            Charge::AlreadyComplete => {
+                shard.touch(now);
+                self.counters.polled += 1;
+                self.counters.replayed += 1;
+                self.observe(&record, None, RecordEvent::Polled { replayed: true });
+                return;
+            }
+            Charge::Stale => return,
+        };
+        if shard.has_ended_early(record.offset) {
+            shard.ledger.complete(seq);
+            shard.touch(now);
+            self.counters.polled += 1;
+            return;
+        }
+        let failed = if shard.failed.is_empty() {
+            0
+        } else {
+            shard.failed.get(&record.offset).map_or(0, |failed| failed.attempts.0)
+        };
+        let stream = shard.stream;
+        self.counters.polled += 1;
+        self.budget.debit(record.shard, record.weight() as u64);
+        if let Some(record) = self.keep_aside(record, seq) {
+            self.queue(stream, Ticket::Charged(seq), failed, record);
+        }
+    }
+
+    /// Reads a record and puts it behind its key.
+    #[inline]
+    pub(super) fn queue(&mut self, stream: u16, ticket: Ticket, failed: u32, record: Record) {
+        if self.reading.is_plain() && self.observer.is_none() {
+            let spot = self.lanes.find(self.reading.lane(stream, &record, record.key()));
+            let task = Task { record, ticket, failed, alone: false, unfit: None };
+            return self.lanes.push(spot, DEFAULT_ROUTE, task);
+        }
+        self.queue_read(stream, ticket, failed, record);
+    }
+
+    fn queue_read(&mut self, stream: u16, ticket: Ticket, failed: u32, record: Record) {
+        let key = self.reading.key(&record).map(std::borrow::Cow::into_owned);
+        let topic = self.shard(record.shard).map(|shard| Arc::clone(&shard.id.stream));
+        let (record, mut unfit) = match self.reading.decode(record) {
+            Ok(record) => (record, None),
+            Err((record, unfit)) => (record, Some(unfit)),
+        };
+        let route = match self.reading.route(topic.as_deref().unwrap_or_default(), &record) {
+            Ok(route) => route,
+            Err(unroutable) => {
+                unfit.get_or_insert(unroutable);
+                DEFAULT_ROUTE
+            }
+        };
+        match &unfit {
+            Some(Unfit::Undecodable(_)) => self.counters.undecodable += 1,
+            Some(Unfit::Unroutable(_)) => self.counters.unroutable += 1,
+            None => {}
+        }
+        let lane = self.reading.lane(stream, &record, key.as_deref());
+        let spot = self.lanes.find(lane);
+        self.observe(&record, key.as_deref(), RecordEvent::Polled { replayed: false });
+        self.lanes.push(
+            spot,
+            route,
+            Task { record, ticket, failed, alone: false, unfit: unfit.map(Box::new) },
+        );
+    }
+
+    /// Holds back what stands still while the budget is short, and what has too long a ledger.
+    pub(super) fn balance_shards(&mut self) {
+        self.budget.tick();
+        for index in 0..self.shards.len() {
+            let index = ShardIndex(index as u32);
+            let over_share = self.budget.over_share(index);
+            let Some(shard) = self.shard(index).filter(|shard| shard.is_active()) else {
+                continue;
+            };
+            let encoded = shard.ledger.encoded_len_estimate();
+            let (held_back, id) = (shard.held_back, Arc::clone(&shard.id));
+            let too_long = encoded > if held_back { LONGEST_LEDGER / 2 } else { LONGEST_LEDGER };
+            let wanted = over_share || too_long;
+            if wanted == held_back {
+                continue;
+            }
+            shard.held_back = wanted;
+            if wanted {
+                self.reader.pause(index);
+            } else {
+                self.reader.resume(index);
+            }
+            let about = format!("ledger/{id}");
+            if wanted && too_long {
+                let text = format!(
+                    "the checkpoint has grown to {encoded} bytes: a record at its frontier has not ended"
+                );
+                self.trouble(&about, "LedgerFull", text);
+            } else {
+                self.recovered(&about);
+            }
+        }
+    }
+
+    /// Tells the hooks of a step in a record's life; a hook that panics is counted.
+    #[inline]
+    pub(super) fn observe(&mut self, record: &Record, key: Option<&[u8]>, event: RecordEvent<'_>) {
+        if self.observer.is_some() {
+            self.observe_record(record, key, event);
+        }
+    }
+
+    fn observe_record(&mut self, record: &Record, key: Option<&[u8]>, event: RecordEvent<'_>) {
+        let Some(Some(shard)) = self.shards.get(record.shard.as_usize()) else {
+            return;
+        };
+        let (id, fence) = (&shard.id, shard.fence);
+        self.counters.failed_hooks += super::settle::hook(self.observer.as_mut(), |observer| {
+            observer.record(id, fence, key, record, event);
+        });
+    }
+
+    fn about_source(&mut self, shard: Option<ShardIndex>) -> String {
+        let shard = shard.and_then(|index| self.shard(index)).map(|shard| shard.id.to_string());
+        shard.map_or_else(|| "source".to_owned(), |id| format!("source/{id}"))
+    }
+}

@@ -1,0 +1,36 @@
+//! What a lane holds: a record and where it stands on its way.
+
+use keyweir_core::{Attempt, Seq};
+
+use super::reading::Unfit;
+use crate::record::Record;
+
+/// A record in a lane.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) record: Record,
+    pub(super) ticket: Ticket,
+    /// Attempts that have failed.
+    pub(super) failed: u32,
+    /// It was in a batch that failed as a whole: it runs alone.
+    pub(super) alone: bool,
+    /// Why no handler sees it, where that is so.
+    pub(super) unfit: Option<Box<Unfit>>,
+}
+
+/// What a record's completion means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ticket {
+    /// It is complete in its shard's ledger.
+    Charged(Seq),
+    /// It was parked and has been released: its parked copy goes.
+    Replayed,
+}
+
+impl Task {
+    /// The attempt that would be made now.
+    #[inline]
+    pub(super) fn attempt(&self) -> Attempt {
+        Attempt(self.failed + 1)
+    }
+}

@@ -1,0 +1,214 @@
+//! What goes wrong: kills, isolation, a store that is away, forgets or meddles.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use keyweir_engine::ownership::Settings;
+use keyweir_engine::ports::Transaction;
+use tokio::time::{Instant, sleep};
+
+use super::fleet::{Fleet, TTL, settings};
+
+const SOON: Duration = Duration::from_secs(2);
+
+/// U29: by the expiry of the lease, not later.
+#[tokio::test(start_paused = true)]
+async fn the_shards_of_a_killed_member_are_owned_within_the_ttl_and_half_a_second() {
+    let mut fleet = Fleet::new(12);
+    let members = [fleet.join(), fleet.join(), fleet.join()];
+    fleet.settled(SOON).await;
+    fleet.truth.reset();
+    fleet.kill(members[0]).await;
+    let took = fleet.settled(TTL + Duration::from_millis(500)).await;
+    assert!(took >= TTL / 2);
+    assert_eq!(fleet.truth.facts().moved.len(), 4);
+}
+
+/// U35: it stops before the others begin, and comes back by itself.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_cut_off_stops_itself_and_comes_back() {
+    let mut fleet = Fleet::new(12);
+    let members = [fleet.join(), fleet.join(), fleet.join()];
+    fleet.settled(SOON).await;
+    let lonely = members[2];
+    fleet.member(lonely).client.cut();
+    sleep(TTL * 85 / 100).await;
+    assert_eq!(fleet.truth.loads().get(&lonely), None, "it holds nothing shortly before the TTL is over");
+    sleep(TTL).await;
+    assert_eq!(fleet.truth.facts().active.values().filter(|owners| owners.len() == 1).count(), 12);
+    fleet.member(lonely).client.heal();
+    fleet.settled(Duration::from_secs(15)).await;
+    let status = fleet.member(lonely).status.borrow().clone();
+    assert_eq!((status.counters.lost_leases, status.counters.joins), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_shorter_than_the_deadline_cancels_nothing() {
+    let mut fleet = Fleet::new(6);
+    let members = [fleet.join(), fleet.join()];
+    fleet.settled(SOON).await;
+    fleet.truth.reset();
+    for member in members {
+        fleet.member(member).client.cut();
+    }
+    sleep(Duration::from_millis(2000)).await;
+    for member in members {
+        fleet.member(member).client.heal();
+    }
+    sleep(TTL * 3).await;
+    fleet.settled(SOON).await;
+    assert_eq!(fleet.truth.facts().moved.len(), 0);
+    assert!(fleet.truth.facts().frozen.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_in_doubt_stops_dispatch_and_a_renewal_lets_it_go_on() {
+    let mut fleet = Fleet::new(6);
+    let only = fleet.join();
+    fleet.settled(SOON).await;
+    fleet.truth.reset();
+    fleet.member(only).client.cut();
+    let until = Instant::now() + TTL;
+    while fleet.truth.facts().frozen.is_empty() {
+        assert!(Instant::now() < until, "never frozen");
+        sleep(Duration::from_millis(10)).await;
+    }
+    fleet.member(only).client.heal();
+    sleep(Duration::from_secs(2)).await;
+    // A renewal that was under way when the store came back may be too late for this lease: either way it works.
+    fleet.settled(TTL * 2).await;
+    assert!(fleet.truth.facts().frozen.is_empty());
+}
+
+/// U25: alive but stuck: the lease goes, others take over.
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_pump_stands_still_loses_its_shards() {
+    let mut fleet = Fleet::new(6);
+    let members = [fleet.join(), fleet.join()];
+    fleet.settled(SOON).await;
+    let stuck = members[0];
+    fleet.member(stuck).pumps.stuck.store(true, Ordering::Relaxed);
+    sleep(TTL * 3).await;
+    assert_eq!(fleet.truth.loads().get(&members[1]), Some(&6));
+    fleet.member(stuck).pumps.stuck.store(false, Ordering::Relaxed);
+    fleet.settled(TTL * 3).await;
+}
+
+/// U34, section 3.7: the view is state: nothing is missed by losing the history or the watch.
+#[tokio::test(start_paused = true)]
+async fn compactions_and_cut_watches_are_survived_by_listing_again() {
+    let mut fleet = Fleet::new(12);
+    for _ in 0..3 {
+        fleet.join();
+    }
+    fleet.settled(SOON).await;
+    for _ in 0..20 {
+        fleet.join();
+        fleet.store.compact();
+        fleet.store.cut_watches();
+        sleep(Duration::from_millis(7)).await;
+        fleet.store.compact();
+        fleet.store.cut_watches();
+        let oldest = *fleet.members.keys().next().expect("there are some");
+        fleet.leave(oldest).await;
+    }
+    fleet.settled(Duration::from_secs(5)).await;
+}
+
+/// U23: silence is looked into, not believed.
+#[tokio::test(start_paused = true)]
+async fn lost_answers_lead_to_the_same_end() {
+    for lost in 1..=8 {
+        let mut fleet = Fleet::new(6);
+        let members = [fleet.join(), fleet.join()];
+        for member in members {
+            fleet.member(member).client.lose_answers(lost);
+        }
+        fleet.settled(Duration::from_secs(20)).await;
+        fleet.member(members[0]).client.lose_answers(lost);
+        fleet.leave(members[0]).await;
+        fleet.settled(Duration::from_secs(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_store_at_the_start_is_waited_for_and_said() {
+    let mut fleet = Fleet::new(3);
+    let only = fleet.join();
+    fleet.member(only).client.cut();
+    sleep(Duration::from_secs(60)).await;
+    let hindrance = fleet.member(only).status.borrow().hindrance.clone();
+    assert_eq!(hindrance.expect("it says so").reason, "Unreachable");
+    fleet.member(only).client.heal();
+    fleet.settled(Duration::from_secs(10)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prefix_of_another_object_is_refused() {
+    let mut fleet = Fleet::new(3);
+    fleet.join();
+    fleet.settled(SOON).await;
+    let stranger = fleet.join_as(Settings { object_uid: "uid-2".into(), ..settings("stranger") });
+    sleep(Duration::from_secs(30)).await;
+    let hindrance = fleet.members[&stranger].status.borrow().hindrance.clone();
+    assert_eq!(hindrance.expect("it says so").reason, "PrefixTaken");
+    assert_eq!(fleet.truth.loads().get(&stranger), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreign_values_under_the_prefix_harm_nobody() {
+    let mut fleet = Fleet::new(6);
+    let first = fleet.join();
+    fleet.settled(SOON).await;
+    let live = "/keyweir/shop/orders/live";
+    let meddle = Transaction::new()
+        .put(format!("{live}/members/nobody"), "x", None)
+        .put(format!("{live}/owners/orders/not-a-number"), "{}", None)
+        .put(format!("{live}/accepts/pod-9.1/orders/3"), "\u{0}", None)
+        .put(format!("{live}/surprise"), "", None);
+    fleet.store.meddle(meddle).expect("written");
+    fleet.join();
+    fleet.settled(SOON).await;
+    assert_eq!(fleet.member(first).status.borrow().foreign, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_owner_key_is_owned_anew_under_a_newer_fence() {
+    let mut fleet = Fleet::new(4);
+    fleet.join();
+    fleet.join();
+    fleet.settled(SOON).await;
+    fleet.truth.reset();
+    let delete = Transaction::new().delete("/keyweir/shop/orders/live/owners/orders/2");
+    fleet.store.meddle(delete).expect("deleted");
+    sleep(Duration::from_millis(100)).await;
+    fleet.settled(SOON).await;
+    assert_eq!(fleet.truth.facts().moved.len(), 1);
+}
+
+/// After a restore from a backup revisions may repeat: the epoch makes every fence a newer one.
+#[tokio::test(start_paused = true)]
+async fn a_raised_epoch_makes_every_member_join_anew() {
+    let mut fleet = Fleet::new(4);
+    let members = [fleet.join(), fleet.join()];
+    fleet.settled(SOON).await;
+    let object = r#"{"form":1,"uid":"uid-1","epoch":2}"#;
+    let raise = Transaction::new().put("/keyweir/shop/orders/live/object", object, None);
+    fleet.store.meddle(raise).expect("written");
+    sleep(Duration::from_secs(1)).await;
+    fleet.settled(SOON).await;
+    let facts = fleet.truth.facts();
+    assert!(facts.active.values().flat_map(|owners| owners.values()).all(|fence| fence.epoch == 2));
+    assert_eq!(fleet.member(members[0]).status.borrow().counters.joins, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_away_delays_and_loses_nothing() {
+    let mut fleet = Fleet::new(4);
+    fleet.log.set_unreachable(true);
+    let only = fleet.join();
+    sleep(Duration::from_secs(20)).await;
+    assert!(fleet.member(only).status.borrow().hindrance.is_some());
+    fleet.log.set_unreachable(false);
+    fleet.settled(Duration::from_secs(20)).await;
+}
