@@ -1,0 +1,80 @@
+#!/bin/bash
+# images.sh [IMAGE...]: makes the project's images (all, or those named) as OCI archives in target/images, with a list of
+# names, digests and files in target/images/images.txt, and puts them into the cluster when one is up.
+#
+#   keyweir-operator, keyweir-worker   the two programs, each with the libraries it loads and nothing else
+#   keyweir-test-handler               Python and handler/handler.py, for the tests
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+cd "$HERE/../.."
+BUILT=${CARGO_TARGET_DIR:-target}/release
+OUT=${CARGO_TARGET_DIR:-target}/images
+VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+NOBODY=65532
+
+# What every root has: a user without rights, the authorities for TLS, a place for temporary files.
+base() {
+  install -d -m 0755 "$1"/etc/ssl/certs
+  install -d -m 1777 "$1"/tmp
+  echo "nobody:x:$NOBODY:$NOBODY::/:/none" > "$1/etc/passwd"
+  echo "nobody:x:$NOBODY:" > "$1/etc/group"
+  echo "hosts: files dns" > "$1/etc/nsswitch.conf"
+  [ ! -e /etc/ssl/certs/ca-certificates.crt ] || cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"
+}
+
+# archive NAME ROOT ENTRYPOINT...: adds a line to the list
+archive() {
+  local name=$1 root=$2 digest
+  shift 2
+  digest=$("$HERE/mkimage.py" "$OUT/$name.tar" "localhost/$name:$VERSION" "$root" "${@/#/--entrypoint=}" \
+    --user $NOBODY:$NOBODY --label "org.opencontainers.image.version=$VERSION")
+  echo "localhost/$name:$VERSION $digest $name.tar" | tee -a "$OUT/images.part"
+}
+
+program() {
+  nice cargo build --quiet --release --package "$1"
+  base "$2"
+  strip --strip-debug -o "$2/program" "$BUILT/$1"
+  "$HERE/withlibs.sh" "$2" "$2/program" "usr/local/bin/$1"
+  rm "$2/program"
+  archive "$1" "$2" "/usr/local/bin/$1"
+}
+
+handler() {
+  local name=$1 root=$2 python library
+  base "$root"
+  read -r python library < <(python3 -c 'import os, sys, sysconfig
+print(os.path.realpath(sys.executable), sysconfig.get_paths()["stdlib"])')
+  "$HERE/withlibs.sh" "$root" "$python" usr/bin/python3
+  mkdir -p "$root/usr/lib/${library##*/}"
+  tar -C "$library" -c --exclude={__pycache__,site-packages,dist-packages,test,tests,idlelib,tkinter,lib2to3,ensurepip,'config-*'} . |
+    tar -C "$root/usr/lib/${library##*/}" -x
+  for extension in "$library"/lib-dynload/*.so; do
+    "$HERE/withlibs.sh" "$root" "$extension" "usr/lib/${library##*/}/lib-dynload/${extension##*/}"
+  done
+  install -D -m 0755 "$HERE/handler/handler.py" "$root/usr/local/bin/handler"
+  archive "$name" "$root" /usr/bin/python3 -B /usr/local/bin/handler
+}
+
+make_image() {
+  local root
+  root=$(mktemp -d)
+  case $1 in
+    keyweir-operator | keyweir-worker) program "$1" "$root" ;;
+    keyweir-test-handler) handler "$1" "$root" ;;
+    *) echo "images.sh: no image $1" >&2 && exit 1 ;;
+  esac
+  rm -r "$root"
+}
+
+[ $# -gt 0 ] || set -- keyweir-operator keyweir-worker keyweir-test-handler
+mkdir -p "$OUT"
+touch "$OUT/images.txt"
+# What is not made now keeps its line.
+grep -vE "^localhost/($(IFS='|' && echo "$*")):" "$OUT/images.txt" > "$OUT/images.part" || true
+for image in "$@"; do
+  make_image "$image"
+  [ ! -e "$ENVIRONMENT" ] || ctr images import "$OUT/$image.tar" > /dev/null
+done
+sort -o "$OUT/images.txt" "$OUT/images.part"
+rm "$OUT/images.part"

@@ -1,0 +1,357 @@
+//! A real etcd server on free ports and with a data directory of its own: plain and TLS side by side,
+//! users on request, compaction on demand.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::cache::{self, CacheError};
+use crate::ports::{LOOPBACK, Port};
+use crate::process::{Process, ProcessError};
+use crate::scratch::Scratch;
+use crate::tls::{Authority, Certificate, TlsError};
+use crate::wait;
+
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(10);
+
+/// Why the server does not run or refused.
+#[derive(Debug, thiserror::Error)]
+pub enum EtcdError {
+    /// Its directory or its ports could not be had.
+    #[error("failed to prepare etcd's directory")]
+    Prepare(#[source] io::Error),
+    /// Its certificates could not be made.
+    #[error("failed to make etcd's certificates")]
+    Tls(#[source] CacheError),
+    /// The process could not be started, signalled or stopped.
+    #[error("failed to control etcd")]
+    Process(#[source] ProcessError),
+    /// It runs and does not answer.
+    #[error("failed to reach etcd; its last lines:\n{log}")]
+    Silent {
+        /// What was waited for.
+        #[source]
+        source: wait::TimedOut,
+        /// The end of its log.
+        log: String,
+    },
+    /// A request could not be sent.
+    #[error("failed to call etcd at {path}")]
+    Call {
+        /// Which request.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A request was refused.
+    #[error("failed to have etcd accept {path}: {answer}")]
+    Refused {
+        /// Which request.
+        path: String,
+        /// What it said.
+        answer: String,
+    },
+}
+
+/// A running etcd server. Dropping it kills it and removes its data.
+#[derive(Debug)]
+pub struct Etcd {
+    process: Process,
+    arguments: Vec<String>,
+    plain: Port,
+    tls: Port,
+    _peer: Port,
+    certificates: Authority,
+    dir: Scratch,
+}
+
+impl Etcd {
+    /// Starts a server.
+    ///
+    /// # Errors
+    /// When it can't be installed or does not come up.
+    pub fn start() -> Result<Etcd, EtcdError> {
+        Etcd::start_with(&[])
+    }
+
+    /// Starts a server with more command line arguments (`--auto-compaction-retention=1s`).
+    ///
+    /// # Errors
+    /// When it can't be installed or does not come up.
+    pub fn start_with(more: &[&str]) -> Result<Etcd, EtcdError> {
+        Etcd::start_on(LOOPBACK, more)
+    }
+
+    /// Starts a server on that address of this machine.
+    ///
+    /// # Errors
+    /// When it can't be installed or does not come up.
+    pub fn start_on(host: &str, more: &[&str]) -> Result<Etcd, EtcdError> {
+        let authority = certificates()?;
+        let dir = Scratch::make("etcd").map_err(EtcdError::Prepare)?;
+        let take = |host| Port::take_on(host).map_err(EtcdError::Prepare);
+        let (plain, tls, peer) = (take(host)?, take(host)?, take(LOOPBACK)?);
+        let server = authority.issued("server");
+        let urls = format!("http://{},https://{}", plain.address(), tls.address());
+        let peer_url = format!("http://{}", peer.address());
+        let mut arguments: Vec<String> = [
+            ("name", "test"),
+            ("data-dir", &dir.path().join("data").display().to_string()),
+            ("listen-client-urls", &urls),
+            ("advertise-client-urls", &urls),
+            ("listen-peer-urls", &peer_url),
+            ("initial-advertise-peer-urls", &peer_url),
+            ("initial-cluster", &format!("test={peer_url}")),
+            ("cert-file", &server.cert.display().to_string()),
+            ("key-file", &server.key.display().to_string()),
+            ("logger", "zap"),
+            ("log-level", "warn"),
+        ]
+        .iter()
+        .map(|(name, value)| format!("--{name}={value}"))
+        .collect();
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        let process = launch(&arguments, &dir)?;
+        let mut etcd = Etcd { process, arguments, plain, tls, _peer: peer, certificates: authority, dir };
+        etcd.wait_until_up()?;
+        Ok(etcd)
+    }
+
+    /// `http://host:port`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.plain.address())
+    }
+
+    /// `https://host:port`.
+    #[must_use]
+    pub fn tls_endpoint(&self) -> String {
+        format!("https://{}", self.tls.address())
+    }
+
+    /// Who signed the server's certificate.
+    #[must_use]
+    pub fn authority(&self) -> Authority {
+        self.certificates.clone()
+    }
+
+    /// A client certificate of the same authority.
+    #[must_use]
+    pub fn client_certificate(&self) -> Certificate {
+        self.certificates.issued("client")
+    }
+
+    /// The process id: for CPU and memory readings, and for signals of a test's own.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The last lines that the server logged.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        self.process.log_tail(lines)
+    }
+
+    /// The server's data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Stops it in order and leaves data and ports as they are, for [`Etcd::up`].
+    ///
+    /// # Errors
+    /// When it can't be stopped.
+    pub fn down(&mut self) -> Result<(), EtcdError> {
+        self.process.stop(STOP).map(|_| ()).map_err(EtcdError::Process)
+    }
+
+    /// Kills it at once (SIGKILL) and leaves data and ports as they are.
+    ///
+    /// # Errors
+    /// When it can't be killed.
+    pub fn kill9(&mut self) -> Result<(), EtcdError> {
+        self.process.kill().map(|_| ()).map_err(EtcdError::Process)
+    }
+
+    /// Starts it again on the same ports and data; nothing when it runs.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn up(&mut self) -> Result<(), EtcdError> {
+        if self.process.ended().is_some() {
+            self.process = launch(&self.arguments, &self.dir)?;
+        }
+        self.wait_until_up()
+    }
+
+    /// Stops it in order and starts it again.
+    ///
+    /// # Errors
+    /// When it can't be stopped or does not come up.
+    pub fn restart(&mut self) -> Result<(), EtcdError> {
+        self.down()?;
+        self.up()
+    }
+
+    /// Freezes it (SIGSTOP): connections stay open and nothing answers.
+    ///
+    /// # Errors
+    /// When it can't be signalled.
+    pub fn pause(&mut self) -> Result<(), EtcdError> {
+        self.process.signal(Signal::SIGSTOP).map_err(EtcdError::Process)
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Errors
+    /// When it can't be signalled.
+    pub fn resume(&mut self) -> Result<(), EtcdError> {
+        self.process.signal(Signal::SIGCONT).map_err(EtcdError::Process)
+    }
+
+    /// The store's present revision.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn revision(&self) -> Result<i64, EtcdError> {
+        // The gateway writes 64-bit numbers as strings; the key is `revision` in base64.
+        let answer = self.call("/v3/kv/range", &json!({"key": "cmV2aXNpb24="}))?;
+        let revision = answer.pointer("/header/revision").and_then(Value::as_str);
+        Ok(revision.and_then(|text| text.parse().ok()).unwrap_or_default())
+    }
+
+    /// Compacts the history up to the present revision: watches from an older one are cancelled.
+    ///
+    /// # Errors
+    /// When the server refuses, as it does when nothing changed since the last compaction.
+    pub fn compact(&self) -> Result<i64, EtcdError> {
+        let revision = self.revision()?;
+        self.call("/v3/kv/compaction", &json!({"revision": revision.to_string(), "physical": true}))?;
+        Ok(revision)
+    }
+
+    /// Adds a root user and a user who may read and write one prefix, and turns authentication on.
+    /// Passwords are `<name>-secret`.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn require_users(&self, name: &str, prefix: &str) -> Result<(), EtcdError> {
+        for (user, role) in [("root", "root"), (name, name)] {
+            let password = format!("{user}-secret");
+            self.call("/v3/auth/user/add", &json!({"name": user, "password": password}))?;
+            self.call("/v3/auth/role/add", &json!({"name": role}))?;
+            self.call("/v3/auth/user/grant", &json!({"user": user, "role": role}))?;
+        }
+        let (key, end) = (prefix.as_bytes(), prefix_end(prefix.as_bytes()));
+        let range = json!({"permType": "READWRITE", "key": base64(key), "range_end": base64(&end)});
+        self.call("/v3/auth/role/grant", &json!({"name": name, "perm": range}))?;
+        self.call("/v3/auth/enable", &json!({})).map(|_| ())
+    }
+
+    fn wait_until_up(&mut self) -> Result<(), EtcdError> {
+        let address = self.plain.address();
+        let mut alive = Ok(());
+        wait::until("a healthy answer", START, || {
+            alive = self.process.must_run();
+            alive.is_err() || healthy(&address)
+        })
+        .map_err(|source| EtcdError::Silent { source, log: self.process.log_tail(40) })?;
+        alive.map_err(EtcdError::Process)
+    }
+
+    fn call(&self, path: &str, body: &Value) -> Result<Value, EtcdError> {
+        let (status, answer) = http(&self.plain.address(), "POST", path, &body.to_string())
+            .map_err(|source| EtcdError::Call { path: path.to_owned(), source })?;
+        match serde_json::from_str(&answer) {
+            Ok(value) if status == 200 => Ok(value),
+            _ => Err(EtcdError::Refused { path: path.to_owned(), answer }),
+        }
+    }
+}
+
+/// `etcd`, or the command in `KEYWEIR_ETCD` (`/some/where/kube etcd`), to run the tests on another version.
+fn launch(arguments: &[String], dir: &Scratch) -> Result<Process, EtcdError> {
+    let chosen = std::env::var("KEYWEIR_ETCD").unwrap_or_default();
+    let mut words = chosen.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or("etcd"));
+    command.args(words).args(arguments);
+    Process::start("etcd", command, &dir.path().join("etcd.log")).map_err(EtcdError::Process)
+}
+
+fn certificates() -> Result<Authority, EtcdError> {
+    let entry = format!("tls-{}", cache::key(&[include_str!("tls.rs")]));
+    let dir = cache::once(&entry, |dir| {
+        let authority = Authority::make(dir)?;
+        for name in ["server", "client"] {
+            authority.issue(name)?;
+        }
+        Ok::<(), TlsError>(())
+    });
+    dir.map(|dir| Authority::at(&dir)).map_err(EtcdError::Tls)
+}
+
+fn healthy(address: &str) -> bool {
+    http(address, "GET", "/health", "").is_ok_and(|(status, _)| status == 200)
+}
+
+/// One HTTP/1.0 request: the server closes the connection after its answer.
+fn http(address: &str, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let length = body.len();
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+    Ok((status, body.to_owned()))
+}
+
+/// The first key that no longer begins with `prefix`; etcd's ranges exclude their end.
+fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![0]
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word =
+            chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let letter = ALPHABET[(word >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_pads_and_prefixes_end() {
+        assert_eq!(base64(b"revision"), "cmV2aXNpb24=");
+        assert_eq!(base64(b"/a/"), "L2Ev");
+        assert_eq!(base64(b"a"), "YQ==");
+        assert_eq!(prefix_end(b"/a/"), b"/a0");
+        assert_eq!(prefix_end(&[1, 255]), [2]);
+    }
+}

@@ -1,0 +1,87 @@
+//! What an error of the client library means to the engine: who must act, and whether waiting helps.
+//!
+//! The one place that reads the library's codes. Up: every adapter of this crate.
+
+use keyweir_engine::ports::SourceError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::config::ConfigError;
+
+/// The kinds of trouble an error may mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Waiting helps.
+    Unreachable,
+    /// The topic or partition is not there.
+    Missing,
+    /// A person must act.
+    Refused,
+}
+
+/// What a code of the library means.
+pub(crate) fn trouble(code: RDKafkaErrorCode) -> Trouble {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::UnknownTopic
+        | Code::UnknownPartition
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownTopicId => Trouble::Missing,
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::SSL
+        | Code::InvalidTopic
+        | Code::UnknownMemberId
+        | Code::OffsetMetadataTooLarge => Trouble::Refused,
+        _ => Trouble::Unreachable,
+    }
+}
+
+/// Whether a code says that stored records can't be decoded.
+pub(crate) fn is_damage(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::BadCompression
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::NotImplemented
+    )
+}
+
+/// The engine's word for an error about `what`.
+pub(crate) fn source_error(what: impl Into<String>, error: KafkaError) -> SourceError {
+    let what = what.into();
+    match error.rdkafka_error_code().map(trouble) {
+        Some(Trouble::Missing) => SourceError::Missing { what },
+        Some(Trouble::Refused) => SourceError::Refused { what, source: error.into() },
+        Some(Trouble::Unreachable) | None => SourceError::Unreachable { what, source: error.into() },
+    }
+}
+
+/// Settings that can't be used are nothing that waiting helps, unless a secret's file is still to come.
+pub(crate) fn config_error(what: impl Into<String>, error: ConfigError) -> SourceError {
+    let what = what.into();
+    match error {
+        ConfigError::Secret { .. } => SourceError::Unreachable { what, source: error.into() },
+        _ => SourceError::Refused { what, source: error.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_waiting_cures_is_retryable() {
+        let of = |code| source_error("t", KafkaError::Global(code));
+        assert_eq!(of(RDKafkaErrorCode::UnknownTopicOrPartition).reason(), "TopicMissing");
+        assert_eq!(of(RDKafkaErrorCode::TopicAuthorizationFailed).reason(), "NotAuthorized");
+        assert!(!of(RDKafkaErrorCode::Authentication).is_retryable());
+        assert!(of(RDKafkaErrorCode::AllBrokersDown).is_retryable());
+        assert!(source_error("t", KafkaError::Canceled).is_retryable());
+    }
+}
