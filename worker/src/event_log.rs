@@ -1,0 +1,203 @@
+//! The event log: every step of every record as JSON lines, for `keyweir verify`.
+//!
+//! Lines are written before the outcome is charged and before a checkpoint that knows it is saved: after a kill -9
+//! the log may lack what began last, but never an ending that a checkpoint counts. A torn last line is the reader's
+//! to allow. One file may serve several incarnations: it is appended to.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use keyweir_core::{Fence, ShardId};
+use keyweir_engine::ports::{Observer, RecordEvent, ShardEvent};
+use keyweir_engine::{Record, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Line {
+    /// What happened.
+    pub step: Step,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// The record's place; absent for steps of a shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<i64>,
+    /// Hash of the ordering key, in hexadecimal; absent where there is no order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Which attempt; the first is 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// How an attempt ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Ending>,
+    /// Who wrote this.
+    pub member: Arc<str>,
+    /// The owner's fence.
+    pub fence: Fence,
+    /// Microseconds since this incarnation began, by a clock that never steps.
+    pub monotonic_us: u64,
+    /// Milliseconds since the epoch.
+    pub wall_ms: u64,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Step {
+    /// A record was read and charged.
+    Polled,
+    /// A record was read that is complete by the checkpoint.
+    Skipped,
+    /// A handler was called.
+    Started,
+    /// A handler answered, or was cancelled.
+    Ended,
+    /// A shard is owned from now on.
+    Owned,
+    /// A shard's last checkpoint is written and nothing of it is in flight.
+    Released,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ending {
+    /// The record is done.
+    Done,
+    /// Another attempt, or the end of the road.
+    Retry,
+    /// The end of the road at once.
+    Reject,
+    /// The handler could not begin.
+    Unavailable,
+    /// Cancelled: the shard was taken away, or the process stopped.
+    Cancelled,
+}
+
+/// Why the event log could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to open the event log {path}")]
+pub struct EventLogError {
+    path: PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Writes the event log. A log that can't be written is said once and costs no record anything.
+pub struct EventLog {
+    file: BufWriter<File>,
+    member: Arc<str>,
+    began: Instant,
+    broken: bool,
+}
+
+impl EventLog {
+    /// Appends to that file.
+    pub fn open(path: &Path, member: Arc<str>) -> Result<Self, EventLogError> {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(|source| EventLogError { path: path.to_owned(), source })?;
+        let file = BufWriter::with_capacity(256 * 1024, file);
+        let mut log = Self { file, member, began: Instant::now(), broken: false };
+        // A killed predecessor may have left half a line: what follows must not be glued to it.
+        if log.file.get_ref().metadata().is_ok_and(|known| known.len() > 0) {
+            log.file.write_all(b"\n").map_err(|source| EventLogError { path: path.to_owned(), source })?;
+        }
+        Ok(log)
+    }
+
+    fn line(&self, step: Step, shard: &ShardId, fence: Fence) -> Line {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Line {
+            step,
+            topic: Arc::clone(&shard.stream),
+            partition: shard.index,
+            offset: None,
+            key: None,
+            attempt: None,
+            verdict: None,
+            member: Arc::clone(&self.member),
+            fence,
+            monotonic_us: self.began.elapsed().as_micros() as u64,
+            wall_ms: wall.as_millis() as u64,
+        }
+    }
+
+    fn write(&mut self, line: &Line) {
+        let written = serde_json::to_writer(&mut self.file, line).map_err(std::io::Error::from);
+        let written = written.and_then(|()| self.file.write_all(b"\n"));
+        self.note(written);
+    }
+
+    fn note(&mut self, written: std::io::Result<()>) {
+        match written {
+            Ok(()) => self.broken = false,
+            Err(error) if !self.broken => {
+                self.broken = true;
+                tracing::error!(%error, "the event log can't be written: `keyweir verify` will miss steps");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The hash by which the event log names a key: FNV-1a, 64 bits, the same in every version.
+pub fn key_hash(key: &[u8]) -> u64 {
+    key.iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl Observer for EventLog {
+    fn record(
+        &mut self,
+        shard: &Arc<ShardId>,
+        fence: Fence,
+        key: Option<&[u8]>,
+        record: &Record,
+        event: RecordEvent<'_>,
+    ) {
+        let (step, attempt, verdict) = match event {
+            RecordEvent::Polled { replayed: false } => (Step::Polled, None, None),
+            RecordEvent::Polled { replayed: true } => (Step::Skipped, None, None),
+            RecordEvent::Started(attempt) => (Step::Started, Some(attempt.0), None),
+            RecordEvent::Ended(attempt, verdict) => {
+                let ending = match verdict {
+                    Some(Verdict::Done) => Ending::Done,
+                    Some(Verdict::Retry { .. }) => Ending::Retry,
+                    Some(Verdict::Reject(_)) => Ending::Reject,
+                    Some(Verdict::Unavailable { .. }) => Ending::Unavailable,
+                    None => Ending::Cancelled,
+                };
+                (Step::Ended, Some(attempt.0), Some(ending))
+            }
+        };
+        let mut line = self.line(step, shard, fence);
+        line.offset = Some(record.offset.0);
+        line.key = key.map(|key| format!("{:016x}", key_hash(key)));
+        line.attempt = attempt;
+        line.verdict = verdict;
+        self.write(&line);
+    }
+
+    fn shard(&mut self, shard: &Arc<ShardId>, fence: Fence, event: ShardEvent) {
+        let step = match event {
+            ShardEvent::Owned => Step::Owned,
+            ShardEvent::Released => Step::Released,
+            ShardEvent::Activated | ShardEvent::WillRelease => return,
+        };
+        let line = self.line(step, shard, fence);
+        self.write(&line);
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        let written = self.file.flush();
+        self.note(written);
+    }
+}

@@ -1,0 +1,286 @@
+//! One process, many objects: started, changed, restarted and stopped, each on its own.
+//!
+//! What one object does (fail to start, stop, panic) harms no other. Readers outside see [`ObjectView`]s through one
+//! watch channel and never wait for the host.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use keyweir_contract::WorkerConfig;
+use keyweir_contract::worker_config::RunState;
+use keyweir_embedded::{DataDir, DataDirOptions, OpenError};
+use keyweir_engine::ports::ParkedStore;
+use keyweir_engine::pump::{PumpHandle, PumpReport, Snapshot};
+use keyweir_handlers::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{self, Server};
+use crate::lag::Lag;
+use crate::membership::Hindrances;
+use crate::object::{Object, Surroundings};
+use crate::wiring::StartError;
+
+/// What a process is made with.
+#[derive(Default)]
+pub struct HostOptions {
+    /// The data directory; `None` = there is none.
+    pub data: Option<PathBuf>,
+    /// Where `/livez`, `/readyz`, `/metrics` and the local endpoints listen; `None` = nowhere. Port 0 = any free one.
+    pub listen: Option<SocketAddr>,
+    /// Handlers compiled in, by name.
+    pub natives: Registry,
+    /// How this process calls itself in the event log.
+    pub member: String,
+}
+
+/// Why a process could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The data directory can't be used.
+    #[error("failed to open the data directory")]
+    DataDirectory(#[source] OpenError),
+    /// Opening the data directory panicked, or the runtime is ending.
+    #[error("failed to finish opening the data directory")]
+    Interrupted(#[source] tokio::task::JoinError),
+    /// Nothing can listen there.
+    #[error("failed to listen on {address}; choose another address with --listen, port 0 for any free one")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What became of one configuration.
+#[derive(Debug)]
+pub enum Applied {
+    /// A new object was started.
+    Started,
+    /// Nothing has changed.
+    Unchanged,
+    /// Live settings were taken up.
+    Tuned,
+    /// It was drained and started anew, since more than live settings had changed.
+    Restarted,
+    /// It was drained, because the manifest is gone or says `Stopped`.
+    Stopped,
+    /// It could not be started.
+    Failed(StartError),
+}
+
+/// An object as readers outside see it.
+#[derive(Clone)]
+pub struct ObjectView {
+    name: Arc<str>,
+    pump: PumpHandle,
+    parked: Option<Arc<dyn ParkedStore>>,
+    hindrances: Hindrances,
+    lag: watch::Receiver<Option<Lag>>,
+}
+
+impl std::fmt::Debug for ObjectView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObjectView").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// All objects of a process, as readers outside see them.
+pub type Views = watch::Receiver<Vec<ObjectView>>;
+
+impl ObjectView {
+    pub(crate) fn of(object: &Object) -> Self {
+        Self {
+            name: object.name().into(),
+            pump: object.pump().clone(),
+            parked: object.parked().cloned(),
+            hindrances: object.hindrances(),
+            lag: object.lag_watch(),
+        }
+    }
+
+    /// `namespace/name`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What its pump last said.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.pump.snapshot()
+    }
+
+    /// Its pump.
+    pub fn pump(&self) -> &PumpHandle {
+        &self.pump
+    }
+
+    /// Where its parked records are.
+    pub fn parked(&self) -> Option<&Arc<dyn ParkedStore>> {
+        self.parked.as_ref()
+    }
+
+    /// How far it is behind; `None` = not known.
+    pub fn lag(&self) -> Option<Lag> {
+        self.lag.borrow().clone()
+    }
+
+    /// What keeps it from being ready, in words; never a shard that another member owns.
+    pub fn missing(&self, snapshot: &Snapshot) -> Vec<String> {
+        let hindrance = self.hindrances.now();
+        let troubles = snapshot.troubles.iter();
+        let troubles =
+            troubles.map(|trouble| format!("{} ({}): {}", trouble.reason, trouble.about, trouble.text));
+        hindrance.into_iter().chain(troubles).collect()
+    }
+}
+
+/// One process, many objects.
+pub struct Host {
+    objects: Vec<Object>,
+    ended: Vec<(String, Option<PumpReport>)>,
+    views: watch::Sender<Vec<ObjectView>>,
+    directory: Option<DataDir>,
+    natives: Registry,
+    member: Arc<str>,
+    hurry: CancellationToken,
+    server: Option<Server>,
+}
+
+impl Host {
+    /// Opens the data directory and begins to listen; nothing is handled yet.
+    pub async fn start(options: HostOptions) -> Result<Self, HostError> {
+        let directory = match options.data {
+            Some(path) => {
+                let opened = tokio::task::spawn_blocking(|| DataDir::open(path, DataDirOptions::default()));
+                let opened = opened.await.map_err(HostError::Interrupted)?;
+                Some(opened.map_err(HostError::DataDirectory)?)
+            }
+            None => None,
+        };
+        let (views, seen) = watch::channel(Vec::new());
+        let server = http::serve(options.listen, directory.as_ref(), seen).await?;
+        Ok(Self {
+            objects: Vec::new(),
+            ended: Vec::new(),
+            views,
+            directory,
+            natives: options.natives,
+            member: options.member.into(),
+            hurry: CancellationToken::new(),
+            server,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.server.as_ref().and_then(Server::address)
+    }
+
+    /// The objects, for readers outside.
+    pub fn views(&self) -> Views {
+        self.views.subscribe()
+    }
+
+    /// The embedded log, where there is a data directory.
+    pub fn directory(&self) -> Option<&DataDir> {
+        self.directory.as_ref()
+    }
+
+    /// Makes the objects be exactly these. Says what became of each, by `namespace/name`.
+    pub async fn apply(&mut self, configs: Vec<WorkerConfig>) -> Vec<(String, Applied)> {
+        let mut outcomes = Vec::new();
+        let wanted: Vec<String> = configs.iter().map(crate::wiring::object_name).collect();
+        while let Some(gone) =
+            self.objects.iter().position(|object| !wanted.contains(&object.name().to_owned()))
+        {
+            let name = self.objects[gone].name().to_owned();
+            self.stop(gone).await;
+            outcomes.push((name, Applied::Stopped));
+        }
+        for config in configs {
+            let name = crate::wiring::object_name(&config);
+            outcomes.push((name, self.apply_one(config).await));
+        }
+        self.views.send_replace(self.objects.iter().map(ObjectView::of).collect());
+        outcomes
+    }
+
+    async fn apply_one(&mut self, config: WorkerConfig) -> Applied {
+        let name = crate::wiring::object_name(&config);
+        let stops = config.live.state == RunState::Stopped;
+        let Some(place) = self.objects.iter().position(|object| object.name() == name) else {
+            return if stops { Applied::Stopped } else { self.begin(config, Applied::Started).await };
+        };
+        if stops {
+            self.stop(place).await;
+            return Applied::Stopped;
+        }
+        let present = self.objects[place].config();
+        if *present == config && !self.objects[place].has_ended() {
+            return Applied::Unchanged;
+        }
+        if present.restart_hash() == config.restart_hash()
+            && self.objects[place].tune(config.live.clone()).await.is_ok()
+        {
+            return Applied::Tuned;
+        }
+        self.stop(place).await;
+        self.begin(config, Applied::Restarted).await
+    }
+
+    async fn begin(&mut self, config: WorkerConfig, applied: Applied) -> Applied {
+        let around = Surroundings {
+            directory: self.directory.as_ref(),
+            natives: &self.natives,
+            member: &self.member,
+            hurry: self.hurry.child_token(),
+        };
+        match Object::start(config, around).await {
+            Ok(object) => {
+                self.objects.push(object);
+                applied
+            }
+            Err(error) => Applied::Failed(error),
+        }
+    }
+
+    async fn stop(&mut self, place: usize) {
+        let object = self.objects.remove(place);
+        object.shut_down();
+        let name = object.name().to_owned();
+        self.ended.push((name, object.ended().await));
+    }
+
+    /// Whether every object has ended by itself (policy `Stop`).
+    pub fn has_ended(&self) -> bool {
+        !self.objects.is_empty() && self.objects.iter().all(Object::has_ended)
+    }
+
+    /// Cancels what is executing: the second signal.
+    pub fn hurry(&self) -> CancellationToken {
+        self.hurry.clone()
+    }
+
+    /// Drains everything, all objects at once, and ends. Gives each object's report; `None` = its pump panicked.
+    pub async fn shut_down(mut self) -> Vec<(String, Option<PumpReport>)> {
+        for object in &self.objects {
+            object.shut_down();
+        }
+        for object in std::mem::take(&mut self.objects) {
+            let name = object.name().to_owned();
+            self.ended.push((name, object.ended().await));
+        }
+        self.views.send_replace(Vec::new());
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+        if let Some(directory) = self.directory.take() {
+            // Whoever still holds a part closes it; nothing is lost either way.
+            let _ = tokio::task::spawn_blocking(move || directory.close()).await;
+        }
+        self.ended
+    }
+}

@@ -1,0 +1,91 @@
+//! `GET /v1/objects`: what `keyweir run` shows and scripts read.
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use keyweir_engine::pump::Activity;
+use serde::Serialize;
+
+use super::Desk;
+use crate::host::ObjectView;
+
+pub(super) fn routes() -> Router<Desk> {
+    Router::new().route("/v1/objects", get(list))
+}
+
+/// One object, as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectStatus {
+    name: String,
+    activity: &'static str,
+    polled: u64,
+    completed: u64,
+    in_flight: usize,
+    in_sight: usize,
+    busy_keys: usize,
+    waiting: usize,
+    retries: u64,
+    parked: u64,
+    dead_lettered: u64,
+    /// Absent = unknown, never 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag: Option<u64>,
+    missing: Vec<String>,
+    shards: Vec<ShardStatus>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShardStatus {
+    shard: String,
+    fence: String,
+    frontier: i64,
+    durable: i64,
+    next: i64,
+    outstanding: usize,
+    paused: bool,
+}
+
+async fn list(State(desk): State<Desk>) -> Json<Vec<ObjectStatus>> {
+    Json(desk.views.borrow().iter().map(status).collect())
+}
+
+fn status(view: &ObjectView) -> ObjectStatus {
+    let snapshot = view.snapshot();
+    let shards = snapshot.shards.iter().map(|shard| ShardStatus {
+        shard: shard.id.to_string(),
+        fence: shard.fence.to_string(),
+        frontier: shard.frontier.0,
+        durable: shard.durable.0,
+        next: shard.next.0,
+        outstanding: shard.outstanding,
+        paused: shard.paused,
+    });
+    ObjectStatus {
+        name: view.name().to_owned(),
+        activity: activity(snapshot.activity),
+        polled: snapshot.counters.polled,
+        completed: snapshot.counters.completed,
+        in_flight: snapshot.in_flight,
+        in_sight: snapshot.in_sight,
+        busy_keys: snapshot.busy_keys,
+        waiting: snapshot.waiting,
+        retries: snapshot.counters.retries,
+        parked: snapshot.counters.parked,
+        dead_lettered: snapshot.counters.dead_lettered,
+        lag: view.lag().map(|lag| lag.records),
+        missing: view.missing(&snapshot),
+        shards: shards.collect(),
+    }
+}
+
+fn activity(activity: Activity) -> &'static str {
+    match activity {
+        Activity::Running => "Running",
+        Activity::Paused => "Paused",
+        Activity::Frozen => "Frozen",
+        Activity::Draining => "Draining",
+        Activity::Stopped => "Stopped",
+    }
+}

@@ -1,0 +1,60 @@
+//! How far an object is behind: asked of the source now and then, never on a record's way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyweir_core::ShardId;
+use keyweir_engine::ports::Source;
+use keyweir_engine::pump::PumpHandle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How far an object is behind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lag {
+    /// Records behind the frontiers of the owned shards, those in flight included.
+    pub records: u64,
+    /// Of each owned shard.
+    pub shards: Vec<(Arc<ShardId>, u64)>,
+}
+
+/// Asks for the lag each `interval` until cancelled; `None` = unknown, never zero.
+pub(crate) async fn follow(
+    source: Arc<dyn Source>,
+    pump: PumpHandle,
+    interval: Duration,
+    lag: watch::Sender<Option<Lag>>,
+    cancel: CancellationToken,
+) {
+    loop {
+        let owned: Vec<_> =
+            pump.snapshot().shards.iter().map(|shard| (Arc::clone(&shard.id), shard.frontier)).collect();
+        let ids: Vec<ShardId> = owned.iter().map(|(id, _)| (**id).clone()).collect();
+        if !ids.is_empty() {
+            let found = match source.bounds(&ids).await {
+                Ok(bounds) => {
+                    let shards: Vec<_> = owned
+                        .into_iter()
+                        .zip(bounds)
+                        .map(|((id, frontier), bounds)| {
+                            let behind = bounds.end.0.saturating_sub(frontier.0.max(bounds.first.0));
+                            (id, u64::try_from(behind).unwrap_or(0))
+                        })
+                        .collect();
+                    Some(Lag { records: shards.iter().map(|(_, records)| records).sum(), shards })
+                }
+                Err(error) => {
+                    tracing::debug!(error = keyweir_engine::error_chain(&error), "the lag is not known");
+                    None
+                }
+            };
+            lag.send_replace(found);
+        }
+        tokio::select! {
+            biased;
+            // The end first: nobody asks for the lag any more.
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The worker: adapters wired to the pump, one process with one or many objects.
+//!
+//! It is the program of a pod ([`run()`]), the engine room of `keyweir run` ([`Host`]), and a library: a handler
+//! written in Rust is registered by name in a worker binary of one's own, see `examples/native.rs`.
+//!
+//! This is the only crate that sees all adapters; [`mod@wiring`] is the one match that picks them.
+
+mod args;
+pub mod config;
+pub mod cpus;
+pub mod event_log;
+pub mod host;
+pub mod http;
+pub mod lag;
+pub mod lines;
+mod membership;
+mod metrics;
+mod object;
+mod run;
+pub mod signals;
+mod sources;
+pub mod telemetry;
+mod wiring;
+
+pub use args::Args;
+pub use host::{Applied, Host, HostError, HostOptions, ObjectView};
+pub use keyweir_engine::{Failure, NewRecord, Outcome, Output, Record, Verdict, ports};
+pub use keyweir_handlers::Registry;
+pub use run::run;
+pub use wiring::StartError;

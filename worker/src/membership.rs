@@ -1,0 +1,119 @@
+//! One object's part in a fleet: its membership in etcd beside its pump.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyweir_contract::WorkerConfig;
+use keyweir_engine::error_chain;
+use keyweir_engine::ownership::{Owners, OwnershipSnapshot, Settings};
+use keyweir_engine::ports::StartAt;
+use keyweir_engine::pump::{Departed, Ports, PumpHandle, Snapshot};
+use keyweir_engine::solo::Hindrance;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::wiring::Fleet;
+
+/// What membership stands on.
+pub(crate) struct Membership {
+    pub(crate) ports: Ports,
+    pub(crate) start: StartAt,
+    pub(crate) discovery: Duration,
+    pub(crate) departed: mpsc::Receiver<Departed>,
+    /// Tells the pump until when it may dispatch.
+    pub(crate) limit: watch::Sender<Option<Instant>>,
+    pub(crate) pump: PumpHandle,
+    /// Cancelled = hand everything over.
+    pub(crate) leave: CancellationToken,
+    /// Cancelled by this once everything is handed over: the pump may drain and end.
+    pub(crate) drained: CancellationToken,
+}
+
+/// What keeps an object from owning its shards, whoever decides about them.
+#[derive(Clone)]
+pub(crate) enum Hindrances {
+    Solo(watch::Receiver<Hindrance>),
+    Fleet(watch::Receiver<Arc<OwnershipSnapshot>>),
+}
+
+impl Hindrances {
+    /// In words; `None` = nothing.
+    pub(crate) fn now(&self) -> Option<String> {
+        match self {
+            Self::Solo(solo) => {
+                let error = solo.borrow().clone()?;
+                Some(format!("{}: {}", error.reason(), error_chain(error.as_ref())))
+            }
+            Self::Fleet(fleet) => {
+                let said = fleet.borrow();
+                let hindrance = said.hindrance.as_ref().map(|why| format!("{}: {}", why.reason, why.text));
+                hindrance.or_else(|| said.member.is_none().then(|| "NotJoined: not yet a member".to_owned()))
+            }
+        }
+    }
+}
+
+/// Joins the fleet; gives what it says of itself, and its tasks.
+pub(crate) fn join(
+    config: &WorkerConfig,
+    fleet: Fleet,
+    membership: Membership,
+    member: &Arc<str>,
+) -> (watch::Receiver<Arc<OwnershipSnapshot>>, Vec<JoinHandle<()>>) {
+    let Membership { ports, start, discovery, departed, limit, pump, leave, drained } = membership;
+    let (status, said) = watch::channel(Arc::default());
+    let (healthy_to, healthy) = watch::channel(true);
+    let settings = Settings {
+        prefix: fleet.prefix,
+        object_uid: config.object.uid.clone(),
+        member_uid: member.to_string(),
+        sole_incarnation: config.fixed.process.data_directory.is_some(),
+        address: None,
+        capacity: crate::cpus::available(),
+        zone: None,
+        ttl: fleet.ttl,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        start,
+        discovery,
+        drain: config.live.drain_timeout,
+    };
+    let snapshots = pump.snapshots();
+    let owners = Owners {
+        settings,
+        store: fleet.store,
+        ports,
+        pumps: Arc::new(pump),
+        healthy,
+        departed,
+        limit,
+        status,
+        leave,
+    };
+    let watching = tokio::spawn(watch_health(snapshots, healthy_to, drained.clone()));
+    let taking_part = tokio::spawn(async move {
+        owners.run().await;
+        drained.cancel();
+    });
+    (said, vec![watching, taking_part])
+}
+
+/// A member whose handler or source is down takes no shards while others can.
+async fn watch_health(
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    healthy: watch::Sender<bool>,
+    cancel: CancellationToken,
+) {
+    loop {
+        let down = |about: &str| about == "source" || about.starts_with("handler/");
+        let well = !snapshots.borrow_and_update().troubles.iter().any(|trouble| down(&trouble.about));
+        healthy.send_if_modified(|known| std::mem::replace(known, well) != well);
+        tokio::select! {
+            biased;
+            // The end first: nobody asks any more.
+            () = cancel.cancelled() => return,
+            changed = snapshots.changed() => if changed.is_err() { return },
+        }
+    }
+}

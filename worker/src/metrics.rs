@@ -1,0 +1,153 @@
+//! `/metrics`: all names of the worker, in one place.
+//!
+//! Nothing is counted here: at each scrape the pumps' snapshots are turned into Prometheus text, so that no scrape
+//! can delay a record and none can panic at shutdown. Base units; labels `object`, and `shard` or `reason` where
+//! they have few values. `tests/metrics.txt` holds the names.
+
+use std::fmt;
+
+use keyweir_engine::pump::{Counters, HANDLER_TIME_BOUNDS, Snapshot};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::host::{ObjectView, Views};
+
+/// Counters by name, help and where they stand.
+type CounterRow = (&'static str, &'static str, fn(&Counters) -> u64);
+
+const COUNTERS: &[CounterRow] = &[
+    ("keyweir_records_polled", "Records read and charged", |c| c.polled),
+    ("keyweir_records_completed", "Records that completed, whatever their road", |c| c.completed),
+    ("keyweir_records_replayed", "Records read again that were complete by the checkpoint", |c| c.replayed),
+    ("keyweir_attempts", "Attempts made", |c| c.attempts),
+    ("keyweir_retries", "Attempts that failed and are made again", |c| c.retries),
+    ("keyweir_records_dead_lettered", "Records written to a dead-letter topic", |c| c.dead_lettered),
+    ("keyweir_records_parked", "Records parked", |c| c.parked),
+    ("keyweir_records_skipped", "Records dropped because the policy says Skip", |c| c.skipped),
+    ("keyweir_records_undecodable", "Records that could not be decoded", |c| c.undecodable),
+    ("keyweir_records_unroutable", "Records that no route takes", |c| c.unroutable),
+    ("keyweir_handler_timeouts", "Attempts that ended by the time-out", |c| c.timeouts),
+    ("keyweir_handler_panics", "Handlers that panicked", |c| c.panics),
+    ("keyweir_handler_unavailable", "Answers that the handler can't be reached or is full", |c| {
+        c.unavailable
+    }),
+    ("keyweir_outputs_written", "Outputs written", |c| c.outputs),
+    (
+        "keyweir_writes_failed",
+        "Writes of outputs, dead letters or parked records that are tried again",
+        |c| c.failed_writes,
+    ),
+    ("keyweir_checkpoints_saved", "Checkpoints saved", |c| c.checkpoints),
+    ("keyweir_checkpoints_failed", "Saves of checkpoints that are tried again", |c| c.failed_checkpoints),
+    ("keyweir_checkpoints_fenced", "Checkpoints refused because a newer owner has written", |c| c.fenced),
+    ("keyweir_hooks_failed", "Hooks that panicked", |c| c.failed_hooks),
+];
+
+type GaugeRow = (&'static str, &'static str, fn(&ObjectView, &Snapshot) -> Option<f64>);
+
+const GAUGES: &[GaugeRow] = &[
+    ("keyweir_records_in_flight", "Records that are executing", |_, s| Some(s.in_flight as f64)),
+    ("keyweir_records_in_sight", "Records read and not complete", |_, s| Some(s.in_sight as f64)),
+    ("keyweir_bytes_in_sight", "Bytes of the records in sight", |_, s| Some(s.bytes_in_sight as f64)),
+    ("keyweir_busy_keys", "Keys that have a record in sight", |_, s| Some(s.busy_keys as f64)),
+    ("keyweir_records_waiting", "Records that wait for their next attempt", |_, s| Some(s.waiting as f64)),
+    ("keyweir_records_queued", "Records in sight that are not executing", |_, s| {
+        Some(s.in_sight.saturating_sub(s.in_flight) as f64)
+    }),
+    ("keyweir_intake_stopped", "1 while the budget stops the intake", |_, s| {
+        Some(f64::from(u8::from(s.intake_stopped)))
+    }),
+    ("keyweir_shards_owned", "Shards owned", |_, s| Some(s.shards.len() as f64)),
+    ("keyweir_lag_records", "Records behind the frontier; absent while unknown", |view, _| {
+        view.lag().map(|lag| lag.records as f64)
+    }),
+    ("keyweir_ready", "1 while /readyz names nothing that is missing", |view, s| {
+        Some(f64::from(u8::from(view.missing(s).is_empty())))
+    }),
+];
+
+/// Turns the objects' snapshots into Prometheus text.
+pub(crate) fn text(views: &Views) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Objects(views.borrow().to_vec())));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Objects(Vec<ObjectView>);
+
+impl Collector for Objects {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let seen: Vec<_> = self.0.iter().map(|view| (view, view.snapshot())).collect();
+        for (name, help, value) in COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (view, snapshot) in &seen {
+                let labels = [("object", view.name())];
+                ConstCounter::new(value(&snapshot.counters)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, value) in GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (view, snapshot) in &seen {
+                if let Some(value) = value(view, snapshot) {
+                    let labels = [("object", view.name())];
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        handler_time(&mut encoder, &seen)?;
+        shards(&mut encoder, &seen)
+    }
+}
+
+type Seen<'a> = [(&'a ObjectView, std::sync::Arc<Snapshot>)];
+
+fn handler_time(encoder: &mut DescriptorEncoder, seen: &Seen<'_>) -> Result<(), fmt::Error> {
+    let help = "How long handlers took";
+    let mut family =
+        encoder.encode_descriptor("keyweir_handler_seconds", help, None, MetricType::Histogram)?;
+    for (view, snapshot) in seen {
+        let time = &snapshot.handler_time;
+        let bounds = HANDLER_TIME_BOUNDS.into_iter().chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(time.classes).collect();
+        let labels = [("object", view.name())];
+        let mut metric = family.encode_family(&labels)?;
+        metric.encode_histogram::<NoLabelSet>(
+            time.total.as_secs_f64(),
+            time.classes.iter().sum(),
+            &buckets,
+            None,
+        )?;
+    }
+    Ok(())
+}
+
+fn shards(encoder: &mut DescriptorEncoder, seen: &Seen<'_>) -> Result<(), fmt::Error> {
+    type ShardRow = (&'static str, &'static str, fn(&keyweir_engine::pump::ShardSnapshot) -> f64);
+    let rows: [ShardRow; 3] = [
+        ("keyweir_shard_frontier", "All offsets below are complete", |shard| shard.frontier.0 as f64),
+        ("keyweir_shard_frontier_gap", "Offsets between the frontier and the next one to be read", |shard| {
+            (shard.next.0 - shard.frontier.0) as f64
+        }),
+        ("keyweir_shard_checkpoint_age_seconds", "How long the checkpoint has been behind", |shard| {
+            shard.checkpoint_age.as_secs_f64()
+        }),
+    ];
+    for (name, help, value) in rows {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (view, snapshot) in seen {
+            for shard in &snapshot.shards {
+                let id = shard.id.to_string();
+                let labels = [("object", view.name()), ("shard", id.as_str())];
+                ConstGauge::new(value(shard)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+    }
+    Ok(())
+}

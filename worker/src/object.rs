@@ -1,0 +1,183 @@
+//! One object at work: its pump, its ownership, its lag, and what may be asked of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyweir_contract::WorkerConfig;
+use keyweir_contract::worker_config::LiveConfig;
+use keyweir_embedded::DataDir;
+use keyweir_engine::ports::{Observer, ParkedStore};
+use keyweir_engine::pump::{Command, DispatchLimit, Parts, PumpEnded, PumpHandle, PumpReport, pump};
+use keyweir_engine::solo::Solo;
+use keyweir_handlers::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::lag::{self, Lag};
+use crate::membership::{self, Hindrances, Membership};
+use crate::wiring::{self, StartError};
+
+/// How often an object's lag is looked up.
+const LAG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many outcomes of records that were handed over wait to be told.
+const DEPARTED: usize = 4096;
+
+/// One object at work.
+pub(crate) struct Object {
+    name: String,
+    config: WorkerConfig,
+    pump: PumpHandle,
+    parked: Option<Arc<dyn ParkedStore>>,
+    hindrance: Hindrances,
+    lag: watch::Receiver<Option<Lag>>,
+    leave: CancellationToken,
+    shutdown: CancellationToken,
+    helpers: Vec<JoinHandle<()>>,
+    run: JoinHandle<PumpReport>,
+}
+
+/// What an object is made with, besides its configuration.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) directory: Option<&'a DataDir>,
+    pub(crate) natives: &'a Registry,
+    pub(crate) member: &'a Arc<str>,
+    pub(crate) hurry: CancellationToken,
+}
+
+impl Object {
+    pub(crate) async fn start(config: WorkerConfig, around: Surroundings<'_>) -> Result<Self, StartError> {
+        let adapters = wiring::build(&config, around.directory, around.natives, around.member).await?;
+        let (leave, shutdown, hurry) = (CancellationToken::new(), CancellationToken::new(), around.hurry);
+        let (departed_to, departed) = mpsc::channel(DEPARTED);
+        let (limit_to, limit) = match &adapters.fleet {
+            Some(_) => DispatchLimit::new(),
+            // Without a lease there is no end.
+            None => (watch::Sender::new(None), DispatchLimit::default()),
+        };
+        let ports = adapters.ports;
+        let (handle, run) = pump(Parts {
+            reader: adapters.reader,
+            handlers: adapters.handlers,
+            ports: ports.clone(),
+            observer: adapters.observer.map(|log| Box::new(log) as Box<dyn Observer>),
+            fixed: Arc::new(config.fixed.clone()),
+            live: config.live.clone(),
+            cpus: crate::cpus::available(),
+            seed: seed(),
+            departed: adapters.fleet.is_some().then_some(departed_to),
+            limit,
+            shutdown: shutdown.clone(),
+            hurry,
+        });
+        let (lag_to, lag) = watch::channel(None);
+        let following =
+            lag::follow(ports.source.clone(), handle.clone(), LAG_INTERVAL, lag_to, shutdown.clone());
+        let mut helpers = vec![tokio::spawn(following)];
+        let hindrance = match adapters.fleet {
+            None => {
+                let (hindrance_to, hindrance) = watch::channel(None);
+                let solo =
+                    Solo { ports: ports.clone(), start: adapters.start, discovery: adapters.discovery };
+                helpers.push(tokio::spawn(solo.run(handle.clone(), hindrance_to, shutdown.clone())));
+                // There is nobody to hand anything to: the pump drains at once.
+                let (ending, drained) = (leave.clone(), shutdown.clone());
+                helpers.push(tokio::spawn(async move {
+                    ending.cancelled().await;
+                    drained.cancel();
+                }));
+                Hindrances::Solo(hindrance)
+            }
+            Some(fleet) => {
+                let membership = Membership {
+                    ports: ports.clone(),
+                    start: adapters.start,
+                    discovery: adapters.discovery,
+                    departed,
+                    limit: limit_to,
+                    pump: handle.clone(),
+                    leave: leave.clone(),
+                    drained: shutdown.clone(),
+                };
+                let (status, joined) = membership::join(&config, fleet, membership, around.member);
+                helpers.extend(joined);
+                Hindrances::Fleet(status)
+            }
+        };
+        Ok(Self {
+            name: wiring::object_name(&config),
+            config,
+            pump: handle,
+            parked: ports.parked,
+            hindrance,
+            lag,
+            leave,
+            shutdown,
+            helpers,
+            run: tokio::spawn(run),
+        })
+    }
+
+    /// `namespace/name`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it was started or last tuned with.
+    pub(crate) fn config(&self) -> &WorkerConfig {
+        &self.config
+    }
+
+    /// Its pump.
+    pub(crate) fn pump(&self) -> &PumpHandle {
+        &self.pump
+    }
+
+    /// Where its parked records are.
+    pub(crate) fn parked(&self) -> Option<&Arc<dyn ParkedStore>> {
+        self.parked.as_ref()
+    }
+
+    pub(crate) fn hindrances(&self) -> Hindrances {
+        self.hindrance.clone()
+    }
+
+    pub(crate) fn lag_watch(&self) -> watch::Receiver<Option<Lag>> {
+        self.lag.clone()
+    }
+
+    /// Whether its pump has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.run.is_finished()
+    }
+
+    /// Takes up changed live settings.
+    pub(crate) async fn tune(&mut self, live: LiveConfig) -> Result<(), PumpEnded> {
+        self.config.live = live.clone();
+        self.pump.send(Command::Tune(Box::new(live))).await
+    }
+
+    /// Begins to drain.
+    pub(crate) fn shut_down(&self) {
+        self.leave.cancel();
+    }
+
+    /// Waits until it has ended. `None` = its pump panicked.
+    pub(crate) async fn ended(self) -> Option<PumpReport> {
+        let report = self.run.await;
+        self.leave.cancel();
+        self.shutdown.cancel();
+        for helper in self.helpers {
+            // A helper ends with the token; one that panicked has said so in the log.
+            let _ = helper.await;
+        }
+        report.ok()
+    }
+}
+
+/// Varies hashes and jitter between processes.
+fn seed() -> u64 {
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    high ^ low
+}

@@ -1,0 +1,130 @@
+//! `keyweir-worker`: one configuration file, followed until the signal.
+
+use std::process::ExitCode;
+
+use keyweir_contract::WorkerConfig;
+use keyweir_engine::error_chain;
+use keyweir_engine::pump::PumpReport;
+use keyweir_handlers::Registry;
+
+use crate::args::Args;
+use crate::config::{self, LOOK_AGAIN};
+use crate::host::{Applied, Host, HostOptions};
+use crate::signals::Signals;
+use crate::telemetry::{self, LogControl};
+
+/// Runs until SIGTERM. Exit code 0 = drained, 1 = it could not start or work was cut off, 2 = bad configuration.
+pub async fn run(args: Args, natives: Registry) -> ExitCode {
+    let config = match config::read(&args.config) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    let log = telemetry::init(config.live.log_level);
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return refuse(&error),
+    };
+    let process = &config.fixed.process;
+    let listen = match process.listen.as_deref().map(str::parse).transpose() {
+        Ok(listen) => listen.unwrap_or(args.listen),
+        Err(error) => return refuse(&error),
+    };
+    let member = if args.member.is_empty() { uuid::Uuid::new_v4().to_string() } else { args.member.clone() };
+    let options = HostOptions { data: process.data_directory.clone(), listen: Some(listen), natives, member };
+    let mut host = match Host::start(options).await {
+        Ok(host) => host,
+        Err(error) => return fail(&error),
+    };
+    if let Err(code) = follow(&mut host, config, &args, &log, &mut signals).await {
+        return code;
+    }
+    tracing::info!("draining");
+    let hurry = host.hurry();
+    let mut ending = std::pin::pin!(host.shut_down());
+    let reports = tokio::select! {
+        biased;
+        // A second signal first: somebody is in a hurry.
+        () = signals.next() => {
+            tracing::warn!("second signal: what is executing is cancelled");
+            hurry.cancel();
+            ending.await
+        }
+        reports = &mut ending => reports,
+    };
+    code_of(&reports)
+}
+
+/// Applies the configuration, and again whenever the file changes, until a signal or until the object has stopped.
+async fn follow(
+    host: &mut Host,
+    first: WorkerConfig,
+    args: &Args,
+    log: &LogControl,
+    signals: &mut Signals,
+) -> Result<(), ExitCode> {
+    let mut applied = first.clone();
+    for (name, outcome) in host.apply(vec![first]).await {
+        if let Applied::Failed(error) = outcome {
+            tracing::error!(object = name, error = error_chain(&error), "the object can't start");
+            return Err(ExitCode::FAILURE);
+        }
+    }
+    loop {
+        tokio::select! {
+            biased;
+            // The signal first: nothing else matters then.
+            () = signals.next() => return Ok(()),
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+        if host.has_ended() {
+            return Ok(());
+        }
+        match config::read(&args.config) {
+            Ok(config) if config != applied => {
+                log.set(config.live.log_level);
+                for (object, outcome) in host.apply(vec![config.clone()]).await {
+                    tracing::info!(object, ?outcome, "configuration changed");
+                }
+                applied = config;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "the changed configuration is not used")
+            }
+        }
+    }
+}
+
+fn code_of(reports: &[(String, Option<PumpReport>)]) -> ExitCode {
+    let mut clean = true;
+    for (object, report) in reports {
+        match report {
+            Some(report) if report.unsaved.is_empty() && report.stopped.is_none() => {
+                tracing::info!(object, cancelled = report.cancelled, "drained");
+            }
+            Some(PumpReport { stopped: Some(failure), .. }) => {
+                clean = false;
+                tracing::error!(object, %failure, "stopped by its policy");
+            }
+            Some(report) => {
+                clean = false;
+                tracing::error!(object, unsaved = ?report.unsaved, "ended without its last checkpoint");
+            }
+            None => {
+                clean = false;
+                tracing::error!(object, "the pump has panicked");
+            }
+        }
+    }
+    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn refuse(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("keyweir-worker: {}", error_chain(error));
+    ExitCode::from(2)
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("keyweir-worker: {}", error_chain(error));
+    ExitCode::FAILURE
+}

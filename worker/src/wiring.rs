@@ -1,0 +1,219 @@
+//! The one match that picks adapters for a configuration.
+//!
+//! Everything else in this crate speaks of ports. What can be wrong with a configuration at start-up ends here, as
+//! a [`StartError`] that names the act.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyweir_contract::WorkerConfig;
+use keyweir_contract::keys::ObjectPrefix;
+use keyweir_contract::source::{
+    Coordination, EmbeddedSource, KafkaSource as KafkaConfig, Source as SourceConfig, StartAt as StartConfig,
+};
+use keyweir_embedded::{DataDir, OpenError, TopicOptions};
+use keyweir_engine::ownership::LeaseCheckpoints;
+use keyweir_engine::ports::{CheckpointStore, LeaseStore, ParkedStore, StartAt};
+use keyweir_engine::pump::Ports;
+use keyweir_etcd::EtcdStore;
+use keyweir_handlers::{AnyHandler, BuildError, HandlerContext, Registry};
+use keyweir_kafka::{
+    ConfigError, Connection, GroupCheckpoints, KafkaParked, KafkaProducer, KafkaReader, KafkaSource,
+    Mirroring,
+};
+
+use crate::event_log::{EventLog, EventLogError};
+use crate::sources::AnyReader;
+
+/// How long a write to Kafka is tried before it counts as failed (and is then tried again, visibly).
+const DELIVERY: Duration = Duration::from_secs(5);
+
+/// Why an object could not be started. All of these need a person.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory can't be used.
+    #[error("failed to open the data directory")]
+    DataDirectory(#[source] OpenError),
+    /// A reader could not be started.
+    #[error("failed to start reading the log")]
+    Reader(#[source] std::io::Error),
+    /// A topic of the embedded log could not be made.
+    #[error("failed to make topic {topic}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// Why.
+        #[source]
+        source: keyweir_embedded::AppendError,
+    },
+    /// A handler can't be built from its configuration.
+    #[error("failed to build the handler of route {route}")]
+    Handler {
+        /// The route's name; `default` for the object's own handler.
+        route: String,
+        /// Why.
+        #[source]
+        source: BuildError,
+    },
+    /// The Kafka settings can't be used.
+    #[error("failed to set up the Kafka client")]
+    Kafka(#[source] ConfigError),
+    /// The event log can't be written.
+    #[error("failed to start the event log")]
+    EventLog(#[source] EventLogError),
+    /// The object needs something that this program does not do yet.
+    #[error("failed to start: {what}")]
+    Unsupported {
+        /// What, and what to do.
+        what: String,
+    },
+}
+
+/// The adapters of one object.
+pub(crate) struct Adapters {
+    pub(crate) reader: AnyReader,
+    pub(crate) ports: Ports,
+    pub(crate) handlers: Vec<Arc<AnyHandler>>,
+    pub(crate) observer: Option<EventLog>,
+    pub(crate) start: StartAt,
+    pub(crate) discovery: Duration,
+    pub(crate) fleet: Option<Fleet>,
+}
+
+/// Picks and builds the adapters. `directory` is the data directory, where there is one.
+pub(crate) async fn build(
+    config: &WorkerConfig,
+    directory: Option<&DataDir>,
+    natives: &Registry,
+    member: &Arc<str>,
+) -> Result<Adapters, StartError> {
+    let observer = match &config.fixed.process.event_log {
+        Some(path) => Some(EventLog::open(path, Arc::clone(member)).map_err(StartError::EventLog)?),
+        None => None,
+    };
+    let handlers = handlers(config, natives)?;
+    let fleet = fleet(config);
+    let (reader, mut ports, start, discovery) = match &config.fixed.source {
+        SourceConfig::Kafka(kafka) => {
+            let (reader, ports) = kafka_adapters(config, kafka, directory)?;
+            (reader, ports, start_at(&kafka.start_at), kafka.partition_discovery_interval)
+        }
+        SourceConfig::Embedded(embedded) => {
+            let (reader, ports) = embedded_adapters(config, embedded, directory).await?;
+            (reader, ports, start_at(&embedded.start_at), Duration::from_secs(1))
+        }
+        SourceConfig::Etcd(_) => {
+            let what = "the etcd source needs a worker of a later version".to_owned();
+            return Err(StartError::Unsupported { what });
+        }
+    };
+    if let Some(fleet) = &fleet {
+        ports.checkpoints = Arc::new(LeaseCheckpoints::new(Arc::clone(&fleet.store), fleet.prefix.clone()));
+    }
+    Ok(Adapters { reader, ports, handlers, observer, start, discovery, fleet })
+}
+
+/// Where the members of an object meet, where it has several.
+pub(crate) struct Fleet {
+    pub(crate) store: Arc<dyn LeaseStore>,
+    pub(crate) prefix: ObjectPrefix,
+    pub(crate) ttl: Duration,
+}
+
+fn fleet(config: &WorkerConfig) -> Option<Fleet> {
+    let Coordination::Etcd(etcd) = &config.fixed.coordination else {
+        return None;
+    };
+    // A call that takes longer than a third of the TTL is of no use to whoever keeps a lease.
+    let connection = keyweir_etcd::Connection::new(etcd.endpoint.clone(), etcd.member_ttl / 3);
+    Some(Fleet {
+        store: Arc::new(EtcdStore::new(connection)),
+        prefix: ObjectPrefix::new(&etcd.prefix, &config.object.namespace, &config.object.name),
+        ttl: etcd.member_ttl,
+    })
+}
+
+/// Half of the byte budget may wait in the reader, so that both together stay near it.
+fn read_ahead(config: &WorkerConfig) -> usize {
+    let bytes = config.live.execution.limits.bytes.get() / 2;
+    usize::try_from(bytes).unwrap_or(usize::MAX).clamp(1 << 20, 64 << 20)
+}
+
+fn kafka_adapters(
+    config: &WorkerConfig,
+    kafka: &KafkaConfig,
+    directory: Option<&DataDir>,
+) -> Result<(AnyReader, Ports), StartError> {
+    let object = object_name(config);
+    let connection = Connection::new(kafka.endpoint.clone(), format!("keyweir-{}", config.object.name));
+    let reader = KafkaReader::new(connection.clone(), read_ahead(config)).map_err(StartError::Kafka)?;
+    let producer = Arc::new(KafkaProducer::new(connection.clone(), DELIVERY).map_err(StartError::Kafka)?);
+    let kept_elsewhere = directory.is_some() || matches!(config.fixed.coordination, Coordination::Etcd(_));
+    let mirroring = if kept_elsewhere { Mirroring::Mirror } else { Mirroring::CheckpointsAreThere };
+    let source = KafkaSource::new(connection.clone(), kafka.topics.clone(), &kafka.group, mirroring);
+    let (checkpoints, parked): (Arc<dyn CheckpointStore>, Arc<dyn ParkedStore>) = match directory {
+        Some(directory) => (Arc::new(directory.checkpoints(&object)), Arc::new(directory.parked(&object))),
+        None => {
+            let parked = KafkaParked::new(connection.clone(), &kafka.group).map_err(StartError::Kafka)?;
+            (Arc::new(GroupCheckpoints::new(connection, &kafka.group)), Arc::new(parked))
+        }
+    };
+    let ports = Ports { source: Arc::new(source), checkpoints, producer, parked: Some(parked) };
+    Ok((AnyReader::Kafka(reader), ports))
+}
+
+async fn embedded_adapters(
+    config: &WorkerConfig,
+    embedded: &EmbeddedSource,
+    directory: Option<&DataDir>,
+) -> Result<(AnyReader, Ports), StartError> {
+    let Some(directory) = directory else {
+        let what = "the embedded log needs a data directory: give one with --data DIR".to_owned();
+        return Err(StartError::Unsupported { what });
+    };
+    let object = object_name(config);
+    let log = directory.log();
+    for topic in &embedded.topics {
+        let options = TopicOptions {
+            partitions: embedded.partitions,
+            retention_age: embedded.retention_age,
+            retention_bytes: embedded.retention_bytes.get(),
+        };
+        let made = log.ensure_topic(topic, options).await;
+        made.map_err(|source| StartError::Topic { topic: topic.clone(), source })?;
+    }
+    let reader = directory.reader(read_ahead(config)).map_err(StartError::Reader)?;
+    let ports = Ports {
+        source: Arc::new(directory.source(embedded.topics.clone())),
+        checkpoints: Arc::new(directory.checkpoints(&object)),
+        producer: Arc::new(log),
+        parked: Some(Arc::new(directory.parked(&object))),
+    };
+    Ok((AnyReader::Embedded(reader), ports))
+}
+
+fn handlers(config: &WorkerConfig, natives: &Registry) -> Result<Vec<Arc<AnyHandler>>, StartError> {
+    let context = HandlerContext { object: &config.object, decode: &config.fixed.decode, registry: natives };
+    let own = [("default", &config.fixed.handler)];
+    let routes = config.fixed.routes.iter().map(|route| (route.name.as_str(), &route.handler));
+    own.into_iter()
+        .chain(routes)
+        .map(|(route, handler)| {
+            let built = AnyHandler::build(handler, context);
+            built.map(Arc::new).map_err(|source| StartError::Handler { route: route.to_owned(), source })
+        })
+        .collect()
+}
+
+fn start_at(start: &StartConfig) -> StartAt {
+    match start {
+        StartConfig::Earliest => StartAt::Earliest,
+        StartConfig::Latest => StartAt::Latest,
+        StartConfig::Timestamp { unix_millis } => StartAt::Timestamp(*unix_millis),
+    }
+}
+
+/// How an object's checkpoints and parked records are told from another's in one data directory.
+pub(crate) fn object_name(config: &WorkerConfig) -> String {
+    format!("{}/{}", config.object.namespace, config.object.name)
+}
