@@ -1,0 +1,271 @@
+//! What may be typed, with its help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
+
+use crate::run::Feed;
+use crate::send::Pair;
+
+/// Records in, handled in order per key, keys in parallel.
+#[derive(Debug, Parser)]
+#[command(name = "keyweir", version, propagate_version = true, after_help = FIRST_STEPS)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub(crate) subcommand: Subcommand,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  keyweir check -f orders.yaml                      all that is wrong with a manifest
+  keyweir run -f orders.yaml --embedded             run it on this machine, without a broker
+  keyweir send orders --file orders.jsonl           records for it, from another terminal
+  keyweir parked list                               what it has set aside";
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Subcommand {
+    /// Run manifests on this machine, with a real broker or the embedded log
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Write records to a topic, of the embedded log or of Kafka
+    #[command(after_help = SEND_EXAMPLES)]
+    Send(SendArgs),
+    /// See and settle the records that a running process has set aside
+    #[command(after_help = PARKED_EXAMPLES)]
+    Parked(ParkedArgs),
+    /// Prove from event logs that nothing was lost, reordered or handled by two at once
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
+    /// Say all that is wrong with manifests, at once
+    Check(FilesArgs),
+    /// Print the WorkerConfig that a manifest becomes
+    Render(FilesArgs),
+    /// Print the CustomResourceDefinitions, for kubectl apply -f -
+    Crds,
+    /// Print a completion script: source <(keyweir completion bash)
+    Completion(CompletionArgs),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  keyweir run -f orders.yaml
+  keyweir run -f orders.yaml --embedded --feed orders=orders.jsonl --until-idle 2s
+  tail -f app.log | keyweir run -f log.yaml --embedded --feed log=- --feed-format lines
+  keyweir run -f orders.yaml -f secrets.yaml --handler-url http://127.0.0.1:9000/
+
+Ends with 0 when all went well, 1 when it could not start or work was cut off, 2 when a manifest is wrong and, with
+--until-idle, 3 when records were parked or dead-lettered. The first SIGTERM or Ctrl-C drains, the second forces.
+A changed manifest is taken up at once; what is wrong with it is said, and the old one goes on.";
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Manifests (YAML, several documents in a file are fine); Secret and ConfigMap documents are used too
+    #[arg(short, long = "file", value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Replace Kafka by the embedded log, with the same topics
+    #[arg(long)]
+    pub(crate) embedded: bool,
+    /// The data directory: embedded log, checkpoints, parked records
+    #[arg(long, value_name = "DIR", default_value = "./.keyweir")]
+    pub(crate) data: PathBuf,
+    /// End when nothing was left to do for that long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) until_idle: Option<Duration>,
+    /// Where /readyz, /metrics and the local endpoints listen; port 0 = any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Directory with <name>/<key> for each Secret, as a pod mounts them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) secrets: Option<PathBuf>,
+    /// Where container and http handlers are reached
+    #[arg(long, value_name = "URL")]
+    pub(crate) handler_url: Option<String>,
+    /// Write every step of every record there, for `keyweir verify`; with several objects, one file each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event_log: Option<PathBuf>,
+    /// Append a file's records (- = standard input) to a topic of the embedded log
+    #[arg(long, value_name = "TOPIC=FILE")]
+    pub(crate) feed: Vec<Feed>,
+    /// What stands in the fed lines
+    #[arg(long, value_enum, default_value_t = Format::Records)]
+    pub(crate) feed_format: Format,
+    /// How the work is shown on standard output
+    #[arg(long, value_enum, default_value_t = Progress::Auto)]
+    pub(crate) progress: Progress,
+}
+
+/// How the work is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// Bars on a terminal, JSON lines elsewhere
+    Auto,
+    /// A line for each object, drawn over
+    Bars,
+    /// A JSON line for each object and second
+    Json,
+    /// Not at all
+    None,
+}
+
+/// What stands in lines of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// JSON: {"key": "k", "value": <any JSON>, "headers": {"name": "text"}, "partition": 0}; all but value optional
+    Records,
+    /// The line itself is the value
+    Lines,
+}
+
+const SEND_EXAMPLES: &str = "\
+Examples:
+  keyweir send orders --file orders.jsonl
+  echo '{\"key\": \"anna\", \"value\": {\"total\": 5}}' | keyweir send orders
+  keyweir send log --format lines --key-from /host --file app.jsonl --rate 500
+  keyweir send orders --file orders.jsonl --bootstrap-servers kafka:9092 --property compression.type=zstd
+
+While `keyweir run` has the data directory open, records go through it.";
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// The topic; of the embedded log it is made if it is missing
+    pub(crate) topic: String,
+    /// Where records are read, one a line (- = standard input)
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// What stands in the lines
+    #[arg(long, value_enum, default_value_t = Format::Records)]
+    pub(crate) format: Format,
+    /// Take keys from a field of the JSON value (customer, or a pointer like /customer/id) or from header:NAME
+    #[arg(long, value_name = "FIELD", value_parser = crate::records::key_source)]
+    pub(crate) key_from: Option<crate::records::KeySource>,
+    /// Records a second; absent = as fast as they can
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+    /// Write to this Kafka cluster
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', conflicts_with = "data")]
+    pub(crate) bootstrap_servers: Vec<String>,
+    /// A setting of the Kafka client
+    #[arg(long, value_name = "NAME=VALUE", requires = "bootstrap_servers")]
+    pub(crate) property: Vec<Pair>,
+    /// Write to the embedded log in this data directory
+    #[arg(long, value_name = "DIR", default_value = "./.keyweir")]
+    pub(crate) data: PathBuf,
+    /// Append the place of every record to this file, for `keyweir verify --expect`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+}
+
+const PARKED_EXAMPLES: &str = "\
+Examples:
+  keyweir parked list
+  keyweir parked show orders/3@1287
+  keyweir parked release orders/3@1287     handle it again, out of its order
+  keyweir parked skip orders/3@1287        forget it";
+
+#[derive(Debug, Args)]
+pub(crate) struct ParkedArgs {
+    #[command(subcommand)]
+    pub(crate) act: ParkedAct,
+    /// Data directory of the running process
+    #[arg(long, value_name = "DIR", default_value = "./.keyweir", global = true)]
+    pub(crate) data: PathBuf,
+    /// Where the running process listens, instead of its data directory
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) url: Option<String>,
+    /// Whose records; needed where the process runs several objects
+    #[arg(long, value_name = "NAMESPACE/NAME", global = true)]
+    pub(crate) object: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ParkedAct {
+    /// What is parked, and why
+    List,
+    /// One record with its headers and value
+    Show {
+        /// TOPIC/PARTITION@OFFSET
+        id: String,
+    },
+    /// Handle records again, out of their order
+    Release {
+        /// TOPIC/PARTITION@OFFSET
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Forget records
+    Skip {
+        /// TOPIC/PARTITION@OFFSET
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  keyweir run -f orders.yaml --event-log events.jsonl
+  keyweir verify events.jsonl
+  keyweir send orders --file orders.jsonl --log sent.jsonl
+  keyweir verify events-a.jsonl events-b.jsonl --expect sent.jsonl
+
+Ends with 0 when all promises were kept, 4 when not. A record that was handled again under a newer fence is a
+duplicate, which at-least-once allows: it is counted, not blamed.";
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Event logs of all members
+    #[arg(value_name = "LOG", required = true)]
+    pub(crate) logs: Vec<PathBuf>,
+    /// Logs of `keyweir send`: all that stands there must be done
+    #[arg(long, value_name = "LOG")]
+    pub(crate) expect: Vec<PathBuf>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilesArgs {
+    /// Manifests
+    #[arg(short, long = "file", value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// As if run with --embedded
+    #[arg(long)]
+    pub(crate) embedded: bool,
+    /// As if run with that --handler-url
+    #[arg(long, value_name = "URL")]
+    pub(crate) handler_url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// For which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    keyweir_contract::duration::parse(text)
+        .map_err(|_| format!("{text:?} is no duration: want 500ms, 2s or 1m30s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_duration_needs_its_unit() {
+        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
+        assert!(duration("2").is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! Speaking to a running `keyweir run`: through the socket in its data directory, or at a URL.
+
+use std::path::{Path, PathBuf};
+
+use keyweir_worker::http::SOCKET;
+use reqwest::{Client, Method, Response};
+
+/// Why a running process gave no answer, or a refusal.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    /// Nobody listens there.
+    #[error("failed to find a process at {}: start `keyweir run`, or say where it is with --data DIR or --url URL", place.display())]
+    Nobody {
+        /// The socket.
+        place: PathBuf,
+    },
+    /// The client could not be made.
+    #[error("failed to prepare the client")]
+    Client(#[source] reqwest::Error),
+    /// The request did not get through.
+    #[error("failed to ask {place}")]
+    Ask {
+        /// Who was asked.
+        place: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer was no.
+    #[error("failed: {text}")]
+    Refused {
+        /// What the process said.
+        text: String,
+    },
+}
+
+/// A running process, as it is reached.
+pub(crate) struct Control {
+    client: Client,
+    base: String,
+    place: String,
+}
+
+impl Control {
+    /// The process at a URL, or else the one that has a data directory open.
+    pub(crate) fn reach(data: &Path, url: Option<&str>) -> Result<Self, ControlError> {
+        if let Some(url) = url {
+            let client = Client::builder().build().map_err(ControlError::Client)?;
+            let base = url.trim_end_matches('/').to_owned();
+            return Ok(Self { client, place: base.clone(), base });
+        }
+        let socket = data.join(SOCKET);
+        if !socket.exists() {
+            return Err(ControlError::Nobody { place: socket });
+        }
+        let place = socket.display().to_string();
+        let client = Client::builder().unix_socket(socket).build().map_err(ControlError::Client)?;
+        Ok(Self { client, base: "http://localhost".to_owned(), place })
+    }
+
+    /// Asks for a path with these parameters, and with a body of JSON lines where there is one.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &[(&str, &str)],
+        lines: Option<Vec<u8>>,
+    ) -> Result<Response, ControlError> {
+        let failed = |source| ControlError::Ask { place: self.place.clone(), source };
+        let mut request = self.client.request(method, self.url(path, parameters));
+        if let Some(lines) = lines {
+            request = request.header("content-type", "application/x-ndjson").body(lines);
+        }
+        let response = request.send().await.map_err(failed)?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.map_err(failed)?.trim().to_owned();
+        Err(ControlError::Refused { text })
+    }
+
+    fn url(&self, path: &str, parameters: &[(&str, &str)]) -> String {
+        let mut url = format!("{}{path}", self.base);
+        for (place, (name, value)) in parameters.iter().enumerate() {
+            url.push(if place == 0 { '?' } else { '&' });
+            url.push_str(&format!("{name}={}", escape(value)));
+        }
+        url
+    }
+}
+
+/// Percent-encodes what may not stand in a part of a URL.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_special_in_a_url_is_escaped() {
+        assert_eq!(escape("orders/3@12 ä"), "orders%2F3%4012%20%C3%A4");
+    }
+}

@@ -1,0 +1,110 @@
+//! The documents of one file: parsed, told apart by their kind, held against the schema and its rules.
+
+use std::path::Path;
+
+use keyweir_crds::StreamConsumer;
+use keyweir_crds::schema;
+use serde_json::Value;
+
+use super::secrets::Secret;
+use super::{Manifests, Mistake, Written};
+
+/// One document of a file.
+struct Document<'a> {
+    file: &'a Path,
+    text: String,
+    first_line: usize,
+}
+
+impl Document<'_> {
+    fn mistake(&self, line: Option<usize>, text: impl Into<String>) -> Mistake {
+        Mistake { file: self.file.to_owned(), line, text: text.into() }
+    }
+
+    fn at(&self, field: &str, text: &str) -> Mistake {
+        let line = self.first_line + super::lines::line_of(&self.text, field);
+        let text = if field.is_empty() { text.to_owned() } else { format!("{field}: {text}") };
+        self.mistake(Some(line), text)
+    }
+}
+
+/// Reads one file into what was found so far.
+pub(super) fn read(file: &Path, manifests: &mut Manifests, mistakes: &mut Vec<Mistake>) {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            let text = format!("can't be read: {error}");
+            mistakes.push(Mistake { file: file.to_owned(), line: None, text });
+            return;
+        }
+    };
+    for document in split(file, &text) {
+        match serde_saphyr::from_str::<Option<Value>>(&document.text) {
+            Ok(Some(value)) => take(document, value, manifests, mistakes),
+            Ok(None) => {}
+            Err(error) => {
+                let error = error.without_snippet();
+                let line =
+                    error.location().map(|place| document.first_line + (place.line() as usize).max(1) - 1);
+                mistakes.push(document.mistake(line, format!("this is no YAML: {error}")));
+            }
+        }
+    }
+}
+
+/// The documents between lines of three dashes.
+fn split<'a>(file: &'a Path, text: &str) -> Vec<Document<'a>> {
+    let begin = |first_line| Document { file, text: String::new(), first_line };
+    let mut documents = vec![begin(1)];
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_end() == "---" || line.starts_with("--- ") {
+            documents.push(begin(number + 2));
+        } else if let Some(last) = documents.last_mut() {
+            last.text.push_str(line);
+            last.text.push('\n');
+        }
+    }
+    documents.retain(|document| document.text.lines().any(|line| !line.trim_start().starts_with('#')));
+    documents
+}
+
+fn take(document: Document<'_>, value: Value, manifests: &mut Manifests, mistakes: &mut Vec<Mistake>) {
+    match value.get("kind").and_then(Value::as_str) {
+        Some("StreamConsumer") => match stream_consumer(&document, value) {
+            Ok(object) => {
+                let Document { file, text, first_line } = document;
+                manifests.objects.push(Written { file: file.to_owned(), text, first_line, object });
+            }
+            Err(wrong) => mistakes.extend(wrong),
+        },
+        Some(kind @ ("Secret" | "ConfigMap")) => match Secret::read(kind, &value) {
+            Ok(secret) => manifests.secrets.push(secret),
+            Err((field, text)) => mistakes.push(document.at(&field, &text)),
+        },
+        Some(kind) => {
+            let text = format!("{kind} is not known here: want StreamConsumer, Secret or ConfigMap");
+            mistakes.push(document.at("kind", &text));
+        }
+        None => mistakes.push(document.at("", "there is no kind: want kind: StreamConsumer")),
+    }
+}
+
+fn stream_consumer(document: &Document<'_>, value: Value) -> Result<StreamConsumer, Vec<Mistake>> {
+    let version = format!("{}/{}", keyweir_crds::GROUP, keyweir_crds::VERSION);
+    if value.get("apiVersion").and_then(Value::as_str) != Some(&version) {
+        return Err(vec![document.at("apiVersion", &format!("want apiVersion: {version}"))]);
+    }
+    if value.pointer("/metadata/name").and_then(Value::as_str).is_none_or(str::is_empty) {
+        return Err(vec![document.at("metadata", "give the object a name")]);
+    }
+    let schema = schema::stream_consumer();
+    let mut value = schema::with_defaults(schema, value);
+    let mistakes = super::rules::broken(schema, &value);
+    if !mistakes.is_empty() {
+        return Err(mistakes.iter().map(|(field, text)| document.at(field, text)).collect());
+    }
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.entry("namespace").or_insert_with(|| "default".into());
+    }
+    serde_json::from_value(value).map_err(|error| vec![document.at("spec", &error.to_string())])
+}

@@ -1,0 +1,126 @@
+//! `keyweir run`: manifests on this machine, until a signal or until nothing is left to do.
+//!
+//! ```text
+//! files ──▶ manifests ──▶ Host::apply ─┐          ┌─▶ progress.rs
+//!   ▲ looked at each second            ├─ session ┼─▶ idle.rs   ends it
+//! --feed ──▶ feed.rs ──▶ embedded log ─┘          └─▶ summary.rs at the end
+//! ```
+
+mod feed;
+mod idle;
+mod progress;
+mod session;
+mod summary;
+
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use keyweir_engine::error_chain;
+use keyweir_worker::signals::Signals;
+use keyweir_worker::{Applied, Host, HostOptions, Registry, telemetry};
+
+pub(crate) use feed::Feed;
+
+use crate::args::RunArgs;
+use crate::exit;
+use crate::manifests::{self, Object, Place, secrets};
+use feed::Feeding;
+use progress::Display;
+use session::{Ended, Session};
+use summary::Summary;
+
+/// Runs manifests; see the exit codes in the command's help.
+pub(crate) async fn run(args: RunArgs) -> ExitCode {
+    let place = Place::here(&args);
+    let manifests = match manifests::read(&args.files) {
+        Ok(manifests) => manifests,
+        Err(mistakes) => return exit::wrong(&mistakes),
+    };
+    let objects = match manifests.render(&place) {
+        Ok(objects) => objects,
+        Err(mistakes) => return exit::wrong(&mistakes),
+    };
+    let log = telemetry::init(session::level_of(&objects));
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return exit::failed(&error),
+    };
+    let mut host = match Host::start(options(&args)).await {
+        Ok(host) => host,
+        Err(error) => return exit::failed(&error),
+    };
+    let laid_out =
+        secrets::lay_out(&manifests.secrets, args.secrets.as_deref(), &manifests::secrets_of(&args.data));
+    if let Err(error) = laid_out {
+        return exit::failed(&error);
+    }
+    let display = Display::new(args.progress);
+    display.listening(host.address(), &args.data);
+    session::say_notes(&objects);
+    let began = Instant::now();
+    if !start(&mut host, &objects).await {
+        host.shut_down().await;
+        return ExitCode::FAILURE;
+    }
+    let feeding = match Feeding::start(&args, host.directory()).await {
+        Ok(feeding) => feeding,
+        Err(error) => {
+            host.shut_down().await;
+            return exit::failed(&error);
+        }
+    };
+    let mut session = Session { args: &args, place, objects, log, display, counted: began };
+    let ended = session.follow(&mut host, feeding, &mut signals).await;
+    let reports = drain(host, &mut signals).await;
+    let summary = Summary::new(&reports, began.elapsed(), &session.objects);
+    session.display.end(&summary, &args);
+    code(&args, &summary, ended)
+}
+
+fn options(args: &RunArgs) -> HostOptions {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    HostOptions {
+        data: Some(args.data.clone()),
+        listen: Some(args.listen),
+        natives: Registry::default(),
+        member: format!("pid-{}.{}", std::process::id(), since.as_millis()),
+    }
+}
+
+/// Starts the objects; says of each that can't start why.
+async fn start(host: &mut Host, objects: &[Object]) -> bool {
+    let mut all = true;
+    for (name, applied) in host.apply(objects.iter().map(|object| object.config.clone()).collect()).await {
+        if let Applied::Failed(error) = applied {
+            eprintln!("keyweir: {name} can't start: {}", error_chain(&error));
+            all = false;
+        }
+    }
+    all
+}
+
+/// Ends everything: the first signal has come or the work is done, a further one forces.
+async fn drain(host: Host, signals: &mut Signals) -> summary::Reports {
+    let hurry = host.hurry();
+    let mut ending = std::pin::pin!(host.shut_down());
+    tokio::select! {
+        biased;
+        // A signal first: somebody is in a hurry.
+        () = signals.next() => {
+            tracing::warn!("a further signal: what is executing is cancelled");
+            hurry.cancel();
+            ending.await
+        }
+        reports = &mut ending => reports,
+    }
+}
+
+fn code(args: &RunArgs, summary: &Summary, ended: Ended) -> ExitCode {
+    if ended == Ended::FeedFailed || !summary.is_clean() {
+        return ExitCode::FAILURE;
+    }
+    if args.until_idle.is_some() && ended == Ended::Idle && summary.set_aside() > 0 {
+        return ExitCode::from(exit::SET_ASIDE);
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,56 @@
+//! `keyweir verify`: the oracle. Holds event logs against what was promised.
+//!
+//! ```text
+//! LOG… ──▶ logs.rs (merged by time) ──▶ oracle.rs (a byte a record, a lane a key) ──▶ findings.rs
+//! --expect LOG… ────────────────────────────────────────────────────────────────────▶
+//! ```
+//! * **lost**: sent (or, without `--expect`, polled) and never done;
+//! * **order**: a key went back under the same fence, or passed a record of it that had not ended;
+//! * **double handling**: two records of a key executed at once;
+//! * **double ownership**: two members owned a shard at once, or one that had lost it started a record.
+//!
+//! A record that is handled again under a newer fence is a duplicate: counted, not blamed. A record whose last
+//! attempt failed and that its key went past was set aside; released, it may come out of its order.
+
+mod findings;
+mod logs;
+mod oracle;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::args::VerifyArgs;
+use crate::exit;
+
+pub(crate) use findings::Findings;
+pub(crate) use logs::LogError;
+use oracle::Oracle;
+
+pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
+    match look(&args.logs, &args.expect) {
+        Ok(findings) => {
+            if args.json {
+                println!("{}", findings.as_json());
+            } else {
+                print!("{findings}");
+            }
+            if findings.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(exit::VIOLATED) }
+        }
+        Err(error) => exit::failed(&error),
+    }
+}
+
+/// What the logs say.
+pub(crate) fn look(logs: &[PathBuf], expect: &[PathBuf]) -> Result<Findings, LogError> {
+    let mut oracle = Oracle::default();
+    let mut merged = logs::Merged::open(logs)?;
+    while let Some(line) = merged.next()? {
+        oracle.take(&line);
+    }
+    let mut findings = oracle.finish(expect.is_empty());
+    findings.torn = merged.torn();
+    for path in expect {
+        logs::sent(path, |sent| oracle.expect(&sent, &mut findings))?;
+    }
+    Ok(findings)
+}

@@ -1,0 +1,283 @@
+//! The oracle: a byte for each record, a lane for each key, fed with lines in the order of time.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use keyweir_core::Fence;
+use keyweir_worker::event_log::{Ending, Line, Step};
+
+use super::findings::{Findings, Kind};
+use crate::send::Sent;
+
+const POLLED: u8 = 1;
+const DONE: u8 = 2;
+/// Its last attempt failed.
+const FAILED: u8 = 4;
+/// It was set aside and is handled again, out of its order.
+const RELEASED: u8 = 8;
+/// Its state belongs to the newest fence.
+const CURRENT: u8 = 16;
+/// It was done under the newest fence.
+const DONE_NOW: u8 = 32;
+
+/// What is known of one shard.
+#[derive(Default)]
+struct Shard {
+    /// Offset of the first state.
+    base: i64,
+    states: VecDeque<u8>,
+    owners: HashMap<Fence, Arc<str>>,
+    newest: Option<(Fence, u64)>,
+    lanes: HashMap<u64, Lane>,
+    /// What the current states belong to.
+    fence: Fence,
+}
+
+/// What is known of one key of a shard.
+#[derive(Default)]
+struct Lane {
+    fence: Fence,
+    /// Polled under this fence and not ended, by offset.
+    pending: VecDeque<i64>,
+    /// The furthest that was started under this fence.
+    furthest: Option<i64>,
+    /// What executes under this fence.
+    open: Option<i64>,
+    /// What executed under an older fence when this one began; its process may be dead.
+    older: Option<(Fence, i64)>,
+    /// Whether something was started under this fence while that one had not ended.
+    overlapped: bool,
+}
+
+impl Lane {
+    fn enter(&mut self, fence: Fence) {
+        if fence > self.fence {
+            let older = self.open.map(|offset| (self.fence, offset)).or(self.older);
+            *self = Self { fence, older, ..Self::default() };
+        }
+    }
+}
+
+impl Shard {
+    fn state(&mut self, offset: i64) -> &mut u8 {
+        if self.states.is_empty() {
+            self.base = offset;
+        }
+        while offset < self.base {
+            self.states.push_front(0);
+            self.base -= 1;
+        }
+        let place = (offset - self.base) as usize;
+        if place >= self.states.len() {
+            self.states.resize(place + 1, 0);
+        }
+        &mut self.states[place]
+    }
+
+    /// A newer fence begins: what was polled and done under the older one is history.
+    fn enter(&mut self, fence: Fence) {
+        if fence > self.fence {
+            self.fence = fence;
+            self.states.iter_mut().for_each(|state| *state &= !(CURRENT | DONE_NOW | RELEASED));
+        }
+    }
+}
+
+/// Judges events.
+#[derive(Default)]
+pub(super) struct Oracle {
+    shards: HashMap<(Arc<str>, u32), Shard>,
+    keys: HashSet<u64>,
+    findings: Findings,
+}
+
+/// A line about one record.
+struct Event<'a> {
+    line: &'a Line,
+    offset: i64,
+    key: Option<u64>,
+}
+
+impl Event<'_> {
+    fn place(&self) -> String {
+        let Line { topic, partition, member, fence, .. } = self.line;
+        format!(
+            "{topic}/{partition}@{} of key {} by {member} under {fence}",
+            self.offset,
+            self.line.key.as_deref().unwrap_or("-")
+        )
+    }
+}
+
+impl Oracle {
+    /// Takes the next line.
+    pub(super) fn take(&mut self, line: &Line) {
+        let shard = self.shards.entry((Arc::clone(&line.topic), line.partition)).or_default();
+        let findings = &mut self.findings;
+        match (line.step, line.offset) {
+            (Step::Owned, _) => owned(shard, line, findings),
+            (Step::Released, _) | (_, None) => {}
+            (step, Some(offset)) => {
+                let key = line.key.as_deref().and_then(|key| u64::from_str_radix(key, 16).ok());
+                self.keys.extend(key);
+                let event = Event { line, offset, key };
+                shard.enter(line.fence);
+                match step {
+                    Step::Polled => polled(shard, &event, findings),
+                    Step::Started => started(shard, &event, findings),
+                    Step::Ended => ended(shard, &event, findings),
+                    _ => drop(shard.state(offset)),
+                }
+            }
+        }
+    }
+
+    /// Counts what is known at the end. `judge` = what was polled and not done is lost.
+    pub(super) fn finish(&mut self, judge: bool) -> Findings {
+        let mut findings = std::mem::take(&mut self.findings);
+        findings.keys = self.keys.len() as u64;
+        for ((topic, partition), shard) in &self.shards {
+            findings.fences += shard.owners.len() as u64;
+            for (place, state) in shard.states.iter().enumerate().filter(|(_, state)| **state & POLLED != 0) {
+                findings.records += 1;
+                findings.done += u64::from(state & DONE != 0);
+                findings.set_aside += u64::from(state & (DONE | FAILED) == FAILED);
+                if judge && state & (DONE | FAILED) == 0 {
+                    let offset = shard.base + place as i64;
+                    findings.broken(Kind::Lost, || {
+                        format!("{topic}/{partition}@{offset} was polled and never done")
+                    });
+                }
+            }
+        }
+        findings
+    }
+
+    /// Holds a record that was sent against what is known.
+    pub(super) fn expect(&mut self, sent: &Sent, findings: &mut Findings) {
+        let shard = self.shards.get(&(Arc::from(sent.topic.as_str()), sent.partition));
+        let place = shard.and_then(|shard| usize::try_from(sent.offset - shard.base).ok());
+        let state = shard.zip(place).and_then(|(shard, place)| shard.states.get(place));
+        if state.is_none_or(|state| state & (DONE | FAILED) == 0) {
+            let Sent { topic, partition, offset, .. } = sent;
+            findings.broken(Kind::Lost, || format!("{topic}/{partition}@{offset} was sent and never done"));
+        }
+    }
+}
+
+fn owned(shard: &mut Shard, line: &Line, findings: &mut Findings) {
+    let Line { topic, partition, member, fence, wall_ms, .. } = line;
+    if let Some(other) = shard.owners.insert(*fence, Arc::clone(member)).filter(|other| other != member) {
+        findings.broken(Kind::DoubleOwnership, || {
+            format!("{topic}/{partition} was owned by {other} and {member} under the one fence {fence}")
+        });
+    }
+    match shard.newest {
+        Some((newest, _)) if *fence < newest => findings.broken(Kind::DoubleOwnership, || {
+            format!("{topic}/{partition} was owned by {member} under {fence} after a newer fence, {newest}")
+        }),
+        Some((newest, _)) if *fence == newest => {}
+        _ => shard.newest = Some((*fence, *wall_ms)),
+    }
+}
+
+fn polled(shard: &mut Shard, event: &Event<'_>, findings: &mut Findings) {
+    let is_current = event.line.fence == shard.fence;
+    let state = shard.state(event.offset);
+    let again = is_current && *state & CURRENT != 0;
+    if again && *state & FAILED != 0 {
+        *state |= RELEASED;
+        return;
+    }
+    if again {
+        findings.broken(Kind::Order, || format!("{} was polled again", event.place()));
+        return;
+    }
+    *state |= POLLED | if is_current { CURRENT } else { 0 };
+    if let Some(key) = event.key {
+        let lane = shard.lanes.entry(key).or_default();
+        lane.enter(event.line.fence);
+        if lane.fence == event.line.fence {
+            lane.pending.push_back(event.offset);
+        }
+    }
+}
+
+fn started(shard: &mut Shard, event: &Event<'_>, findings: &mut Findings) {
+    let (line, offset) = (event.line, event.offset);
+    findings.attempts += 1;
+    if let Some((newest, since)) = shard.newest
+        && line.fence < newest
+        && line.wall_ms > since
+    {
+        findings.broken(Kind::DoubleOwnership, || {
+            format!("{} was started after {newest} had taken the shard over", event.place())
+        });
+    }
+    let state = *shard.state(offset);
+    findings.duplicates += u64::from(state & DONE != 0 && line.attempt.is_none_or(|attempt| attempt <= 1));
+    if state & RELEASED != 0 {
+        return;
+    }
+    if state & DONE_NOW != 0 && line.fence == shard.fence {
+        findings.broken(Kind::Order, || format!("{} was started again after it was done", event.place()));
+    }
+    let Some(key) = event.key else { return };
+    let lane = shard.lanes.entry(key).or_default();
+    lane.enter(line.fence);
+    if lane.fence != line.fence {
+        return;
+    }
+    lane.overlapped |= lane.older.is_some();
+    if let Some(open) = lane.open {
+        findings
+            .broken(Kind::DoubleHandling, || format!("{} was started while {open} executed", event.place()));
+    }
+    if let Some(furthest) = lane.furthest.filter(|furthest| offset < *furthest) {
+        findings.broken(Kind::Order, || format!("{} was started after {furthest}", event.place()));
+    }
+    lane.open = Some(offset);
+    lane.furthest = lane.furthest.max(Some(offset));
+    let mut passed = Vec::new();
+    while let Some(before) = lane.pending.front().copied().filter(|before| *before < offset) {
+        lane.pending.pop_front();
+        passed.push(before);
+    }
+    for before in passed {
+        // What failed was set aside; what was done under an older fence is done.
+        if *shard.state(before) & (DONE | FAILED) == 0 {
+            findings
+                .broken(Kind::Order, || format!("{} passed {before}, which had not ended", event.place()));
+        }
+    }
+}
+
+fn ended(shard: &mut Shard, event: &Event<'_>, findings: &mut Findings) {
+    let (line, offset) = (event.line, event.offset);
+    let is_current = line.fence == shard.fence;
+    let state = shard.state(offset);
+    match line.verdict {
+        Some(Ending::Done) => *state = (*state & !FAILED) | DONE | if is_current { DONE_NOW } else { 0 },
+        Some(Ending::Retry | Ending::Reject) => *state |= FAILED,
+        Some(Ending::Unavailable | Ending::Cancelled) | None => {}
+    }
+    let is_done = *state & DONE != 0;
+    let Some(lane) = event.key.and_then(|key| shard.lanes.get_mut(&key)) else { return };
+    if lane.fence == line.fence && lane.open == Some(offset) {
+        lane.open = None;
+    }
+    if lane.older == Some((line.fence, offset)) {
+        lane.older = None;
+        if std::mem::take(&mut lane.overlapped) {
+            findings.broken(Kind::DoubleHandling, || {
+                format!("{} executed while {} had started the key anew", event.place(), lane.fence)
+            });
+        }
+    }
+    if is_done && let Some(place) = lane.pending.iter().position(|pending| *pending == offset) {
+        lane.pending.remove(place);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! Logs written by hand: one for each promise that can be broken, and for what is allowed.
+
+use super::*;
+
+fn line(wall_ms: u64, member: &str, fence: u64, step: Step, offset: Option<i64>, key: Option<u64>) -> Line {
+    Line {
+        step,
+        topic: "orders".into(),
+        partition: 0,
+        offset,
+        key: key.map(|key| format!("{key:016x}")),
+        attempt: Some(1),
+        verdict: None,
+        member: member.into(),
+        fence: Fence::new(1, fence),
+        monotonic_us: wall_ms * 1_000,
+        wall_ms,
+    }
+}
+
+/// A log in short: `a1 poll 5 k`, with member, fence, step, offset and key.
+fn judge(log: &str) -> Findings {
+    let mut oracle = Oracle::default();
+    for (at, text) in log.lines().map(str::trim).filter(|text| !text.is_empty()).enumerate() {
+        let words: Vec<_> = text.split(' ').collect();
+        let (member, fence) = words[0].split_at(1);
+        let offset = words.get(2).and_then(|offset| offset.parse().ok());
+        let key = words.get(3).map(|key| u64::from(key.as_bytes()[0]));
+        let (step, verdict) = match words[1] {
+            "own" => (Step::Owned, None),
+            "skip" => (Step::Skipped, None),
+            "poll" => (Step::Polled, None),
+            "start" => (Step::Started, None),
+            "done" => (Step::Ended, Some(Ending::Done)),
+            "fail" => (Step::Ended, Some(Ending::Retry)),
+            _ => (Step::Ended, Some(Ending::Cancelled)),
+        };
+        let fence = fence.parse().expect("a fence");
+        let mut line = line(10 * at as u64, member, fence, step, offset, key);
+        line.verdict = verdict;
+        oracle.take(&line);
+    }
+    oracle.finish(true)
+}
+
+fn counts(findings: &Findings) -> [u64; 4] {
+    [&findings.lost, &findings.order, &findings.double_handling, &findings.double_ownership]
+        .map(|broken| broken.count)
+}
+
+#[test]
+fn a_plain_run_keeps_every_promise() {
+    let findings = judge(
+        "a1 own
+         a1 poll 0 k
+         a1 poll 1 k
+         a1 poll 2 l
+         a1 start 0 k
+         a1 start 2 l
+         a1 done 0 k
+         a1 start 1 k
+         a1 done 2 l
+         a1 done 1 k",
+    );
+    assert!(findings.is_clean(), "{findings}");
+    assert_eq!((findings.records, findings.done, findings.keys, findings.attempts), (3, 3, 2, 3));
+}
+
+#[test]
+fn a_record_that_is_never_done_is_lost() {
+    assert_eq!(counts(&judge("a1 own\na1 poll 0 k")), [1, 0, 0, 0]);
+}
+
+#[test]
+fn a_record_that_was_sent_and_never_polled_is_lost() {
+    let mut oracle = Oracle::default();
+    let mut findings = oracle.finish(false);
+    let sent = Sent { topic: "orders".to_owned(), partition: 0, offset: 7, key: None };
+    oracle.expect(&sent, &mut findings);
+    assert_eq!(counts(&findings), [1, 0, 0, 0]);
+}
+
+#[test]
+fn passing_an_unfinished_record_of_the_key_is_an_order_violation() {
+    let log = "a1 own\na1 poll 0 k\na1 poll 1 k\na1 start 1 k\na1 done 1 k\na1 start 0 k\na1 done 0 k";
+    assert_eq!(counts(&judge(log)), [0, 2, 0, 0]);
+}
+
+#[test]
+fn going_back_under_the_same_fence_is_an_order_violation() {
+    let log = "a1 own\na1 poll 0 k\na1 poll 1 k\na1 start 0 k\na1 done 0 k\na1 start 1 k\na1 done 1 k\na1 start 0 k\na1 done 0 k";
+    assert_eq!(counts(&judge(log))[1], 2);
+}
+
+#[test]
+fn going_back_under_a_newer_fence_is_a_duplicate() {
+    let findings = judge(
+        "a1 own
+         a1 poll 0 k
+         a1 poll 1 k
+         a1 start 0 k
+         a1 done 0 k
+         a1 start 1 k
+         b2 own
+         b2 poll 0 k
+         b2 poll 1 k
+         b2 start 0 k
+         b2 done 0 k
+         b2 start 1 k
+         b2 done 1 k",
+    );
+    assert!(findings.is_clean(), "{findings}");
+    assert_eq!((findings.duplicates, findings.fences), (1, 2));
+}
+
+#[test]
+fn a_retry_blocks_its_key_and_may_be_repeated() {
+    let log = "a1 own\na1 poll 0 k\na1 poll 1 k\na1 start 0 k\na1 fail 0 k\na1 start 0 k\na1 done 0 k\na1 start 1 k\na1 done 1 k";
+    assert!(judge(log).is_clean());
+}
+
+#[test]
+fn a_key_that_passes_a_record_which_is_tried_again_later_is_caught() {
+    let log = "a1 own\na1 poll 0 k\na1 poll 1 k\na1 start 0 k\na1 fail 0 k\na1 start 1 k\na1 done 1 k\na1 start 0 k\na1 done 0 k";
+    assert_eq!(counts(&judge(log)), [0, 1, 0, 0]);
+}
+
+#[test]
+fn a_parked_record_may_be_released_out_of_its_order() {
+    let log = "a1 own\na1 poll 0 k\na1 poll 1 k\na1 start 0 k\na1 fail 0 k\na1 start 1 k\na1 done 1 k\na1 poll 0 k\na1 start 0 k\na1 done 0 k";
+    let findings = judge(log);
+    assert!(findings.is_clean(), "{findings}");
+    assert_eq!(findings.set_aside, 0);
+}
+
+#[test]
+fn two_records_of_a_key_at_once_are_double_handling() {
+    let log = "a1 own\na1 poll 0 k\na1 poll 1 k\na1 start 0 k\na1 start 1 k\na1 done 0 k\na1 done 1 k";
+    assert_eq!(counts(&judge(log))[2], 1);
+}
+
+#[test]
+fn an_old_owner_that_still_executes_what_the_new_one_started_is_double_handling() {
+    let log =
+        "a1 own\na1 poll 0 k\na1 start 0 k\nb2 own\nb2 poll 0 k\nb2 start 0 k\na1 done 0 k\nb2 done 0 k";
+    assert_eq!(counts(&judge(log)), [0, 0, 1, 0]);
+}
+
+#[test]
+fn a_record_that_ends_at_the_old_owner_before_its_key_goes_on_is_fine() {
+    let log = "a1 own\na1 poll 0 k\na1 start 0 k\nb2 own\nb2 poll 0 k\nb2 poll 1 k\na1 done 0 k\nb2 start 1 k\nb2 done 1 k";
+    assert!(judge(log).is_clean());
+}
+
+#[test]
+fn two_owners_under_one_fence_are_double_ownership() {
+    assert_eq!(counts(&judge("a1 own\nb1 own")), [0, 0, 0, 1]);
+}
+
+#[test]
+fn an_older_fence_after_a_newer_one_is_double_ownership() {
+    assert_eq!(counts(&judge("b2 own\na1 own")), [0, 0, 0, 1]);
+}
+
+#[test]
+fn who_has_lost_a_shard_must_not_start_its_records() {
+    let log = "a1 own\na1 poll 0 k\nb2 own\na1 start 0 k\na1 done 0 k";
+    assert_eq!(counts(&judge(log)), [0, 0, 0, 1]);
+}
