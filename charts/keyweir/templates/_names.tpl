@@ -1,0 +1,44 @@
+{{- define "keyweir.name" -}}
+{{- if contains "keyweir" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-keyweir" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "keyweir.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (include "keyweir.name" .) }}
+{{- end }}
+
+{{- define "keyweir.selector" -}}
+app.kubernetes.io/name: keyweir-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "keyweir.labels" -}}
+{{ include "keyweir.selector" . }}
+app.kubernetes.io/part-of: keyweir
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- /* The reference of an image: dict "root" $ "of" .Values.operator */}}
+{{- define "keyweir.image" -}}
+{{- $name := .of.repository }}
+{{- with .root.Values.image.registry }}{{ $name = printf "%s/%s" (trimSuffix "/" .) $name }}{{ end }}
+{{- if .of.digest }}{{ printf "%s@%s" $name .of.digest }}{{ else }}{{ printf "%s:%s" $name (.of.tag | default .root.Chart.AppVersion) }}{{ end }}
+{{- end }}
+
+{{- /* What objects get that don't say, as the operator reads it. */}}
+{{- define "keyweir.defaults" -}}
+{{- $coordination := dict "type" .Values.coordination.type "memberTTL" .Values.coordination.memberTTL }}
+{{- $endpoints := .Values.coordination.etcd.endpoints }}
+{{- if .Values.etcd.tryout.enabled }}
+{{- $_ := set $coordination "type" "Etcd" }}
+{{- $endpoints = list (printf "http://%s-etcd.%s:2379" (include "keyweir.name" .) .Release.Namespace) }}
+{{- end }}
+{{- if eq $coordination.type "Etcd" }}
+{{- $etcd := dict "endpoints" ($endpoints | required "coordination.etcd.endpoints must name at least one server") "prefix" .Values.coordination.etcd.prefix }}
+{{- with .Values.coordination.etcd.tls }}{{ $_ := set $etcd "tls" . }}{{ end }}
+{{- with .Values.coordination.etcd.auth }}{{ $_ := set $etcd "auth" . }}{{ end }}
+{{- $_ := set $coordination "etcd" $etcd }}
+{{- end }}
+{{- dict "coordination" $coordination | toYaml }}
+{{- end }}

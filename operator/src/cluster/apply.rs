@@ -1,0 +1,149 @@
+//! The only file that writes objects: server-side apply in a fixed order, then what is no longer wanted goes.
+
+use std::fmt::Debug;
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::apps::v1::{Deployment, StatefulSet},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+
+use super::{
+    FIELD_MANAGER,
+    objects::{Applied, Objects, Workload},
+    owner::Owner,
+};
+
+/// Which write failed.
+#[derive(Debug, Error)]
+pub enum ApplyError {
+    /// An object could not be written.
+    #[error("failed to apply {kind} {name}")]
+    Apply {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
+    /// What is no longer wanted could not be looked for or removed.
+    #[error("failed to prune objects of kind {kind}")]
+    Prune {
+        /// Their kind.
+        kind: String,
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
+}
+
+impl ApplyError {
+    /// The API server's own answer.
+    pub fn source_error(&self) -> &kube::Error {
+        match self {
+            Self::Apply { source, .. } | Self::Prune { source, .. } => source,
+        }
+    }
+}
+
+/// Whether objects that are no longer wanted are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// They are: the spec or the operator has changed since the last time.
+    Orphans,
+    /// They are not: the same was built before.
+    Nothing,
+}
+
+/// Writes the objects of an owner.
+///
+/// What a pod needs to start comes before what starts pods. A field that someone else changed is taken back; a
+/// field that the objects do not mention stays as others set it. A workload of the other sort, left by an earlier
+/// spec, ends first: until its last pod is gone, nothing takes its place.
+pub async fn apply(
+    client: &Client,
+    owner: &Owner,
+    objects: Objects,
+    sweep: Sweep,
+) -> Result<Applied, ApplyError> {
+    let writer = Writer { client, owner };
+    writer.put(&objects.service_account).await?;
+    writer.put(&objects.config_map).await?;
+    writer.put(&objects.service).await?;
+    writer.put(&objects.disruption_budget).await?;
+    if sweep == Sweep::Orphans && writer.predecessor_remains(&objects.workload).await? {
+        return Ok(Applied { workload: None });
+    }
+    let workload = match objects.workload {
+        Workload::Deployment(desired) => Workload::Deployment(Box::new(writer.put(&*desired).await?)),
+        Workload::StatefulSet(desired) => Workload::StatefulSet(Box::new(writer.put(&*desired).await?)),
+    };
+    Ok(Applied { workload: Some(workload) })
+}
+
+struct Writer<'a> {
+    client: &'a Client,
+    owner: &'a Owner,
+}
+
+impl Writer<'_> {
+    async fn put<K>(&self, desired: &K) -> Result<K, ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Serialize
+            + DeserializeOwned
+            + Clone
+            + Debug,
+    {
+        let name = desired.name_any();
+        Api::<K>::namespaced(self.client.clone(), &self.owner.namespace)
+            .patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(desired))
+            .await
+            .map_err(|source| ApplyError::Apply { kind: K::kind(&()).into_owned(), name, source })
+    }
+
+    /// Deletes what else keeps pods for this owner; says whether some of it is still there.
+    async fn predecessor_remains(&self, wanted: &Workload) -> Result<bool, ApplyError> {
+        let (deployment, set) = match wanted {
+            Workload::Deployment(_) => (Some(self.owner.child.as_str()), None),
+            Workload::StatefulSet(_) => (None, Some(self.owner.child.as_str())),
+        };
+        Ok(self.keep_only::<Deployment>(deployment).await? | self.keep_only::<StatefulSet>(set).await?)
+    }
+
+    async fn keep_only<K>(&self, kept: Option<&str>) -> Result<bool, ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        let failed = |source| ApplyError::Prune { kind: K::kind(&()).into_owned(), source };
+        let api = Api::<K>::namespaced(self.client.clone(), &self.owner.namespace);
+        let ours = ListParams::default().labels(&self.owner.labels.selector_text());
+        let mut found = false;
+        for object in api.list_metadata(&ours).await.map_err(failed)? {
+            let owned = object.owner_references().iter().any(|owner| owner.uid == self.owner.uid());
+            if owned && Some(object.name_any().as_str()) != kept {
+                found = true;
+                delete(&api, &object.name_any()).await.map_err(failed)?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Deletes in the foreground: the object stays until its pods are gone, so that it can be waited for.
+async fn delete<K>(api: &Api<K>, name: &str) -> Result<(), kube::Error>
+where
+    K: DeserializeOwned + Clone + Debug,
+{
+    match api.delete(name, &DeleteParams::foreground()).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        other => other.map(|_| ()),
+    }
+}

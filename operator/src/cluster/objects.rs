@@ -1,0 +1,97 @@
+//! [`Objects`]: what one owner is to have, before it is written; [`Applied`]: the part that came back.
+
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::{ConfigMap, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+};
+
+/// All objects of one owner, desired.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Objects {
+    /// What the pods run as: an account without rights and without a token.
+    pub service_account: ServiceAccount,
+    /// What the workers are told.
+    pub config_map: ConfigMap,
+    /// The headless service by which the pods have names.
+    pub service: Service,
+    /// How many pods may be taken away at a time.
+    pub disruption_budget: PodDisruptionBudget,
+    /// What keeps the pods.
+    pub workload: Workload,
+}
+
+/// What keeps the pods of an owner.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Workload {
+    /// Any number of members that share the work.
+    Deployment(Box<Deployment>),
+    /// One worker at most, which needs no coordination: a StatefulSet never starts the second before the
+    /// first has ended.
+    StatefulSet(Box<StatefulSet>),
+}
+
+/// What the API server returned for the objects that it was given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// The workload with its status; `None` while a workload of the other sort still has pods.
+    pub workload: Option<Workload>,
+}
+
+/// How many pods a workload has, and how far its last change has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Pods that are wanted.
+    pub desired: i32,
+    /// Pods that exist.
+    pub current: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+    /// Pods of the newest template.
+    pub updated: i32,
+    /// Whether the numbers speak of the newest template at all.
+    pub observed: bool,
+}
+
+impl Progress {
+    /// Whether exactly the wanted pods exist, all of the newest template.
+    pub fn rolled_out(&self) -> bool {
+        self.observed && self.updated == self.desired && self.current == self.desired
+    }
+
+    /// Whether, besides, all of them are ready.
+    pub fn complete(&self) -> bool {
+        self.rolled_out() && self.ready == self.desired
+    }
+}
+
+impl Workload {
+    /// How far the last change has come.
+    pub fn progress(&self) -> Progress {
+        match self {
+            Self::Deployment(deployment) => {
+                let status = deployment.status.clone().unwrap_or_default();
+                Progress {
+                    desired: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+                    current: status.replicas.unwrap_or(0),
+                    ready: status.ready_replicas.unwrap_or(0),
+                    updated: status.updated_replicas.unwrap_or(0),
+                    observed: status.observed_generation >= deployment.metadata.generation,
+                }
+            }
+            Self::StatefulSet(set) => {
+                let status = set.status.clone().unwrap_or_default();
+                let current = status.replicas;
+                // updatedReplicas is not set again once an update is complete.
+                let rolling = status.current_revision != status.update_revision;
+                Progress {
+                    desired: set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+                    current,
+                    ready: status.ready_replicas.unwrap_or(0),
+                    updated: if rolling { status.updated_replicas.unwrap_or(0) } else { current },
+                    observed: status.observed_generation >= set.metadata.generation,
+                }
+            }
+        }
+    }
+}

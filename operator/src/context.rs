@@ -1,0 +1,45 @@
+//! What every reconcile is given, and the little it remembers from one time to the next.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use kube::Client;
+
+use crate::{cluster::events::Events, metrics::Metrics, settings::Settings};
+
+/// What every reconcile is given.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The installation.
+    pub settings: Settings,
+    /// Where events go.
+    pub events: Events,
+    /// Where things are counted.
+    pub metrics: Metrics,
+    /// Failures in a row of each object, by uid. Held for one look-up at a time.
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+impl Context {
+    /// The context of an operator that begins.
+    pub fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
+        let events = Events::new(client.clone(), settings.instance.clone());
+        Self { client, settings, events, metrics, failures: Mutex::default() }
+    }
+
+    /// Counts another failure of that object; says how many in a row this makes.
+    pub fn failed(&self, uid: &str) -> u32 {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(uid.to_owned()).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Forgets the failures of an object that succeeded, or is gone.
+    pub fn succeeded(&self, uid: &str) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}

@@ -1,0 +1,77 @@
+//! From a valid object to all that is made for it. Pure: the same in, the same out.
+
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment, StatefulSet, StatefulSetSpec,
+    StatefulSetUpdateStrategy,
+};
+
+use super::model::{Membership, ValidStreamConsumer};
+use crate::{
+    cluster::objects::{Objects, Workload},
+    workload::{
+        config_map::config_map, disruption::disruption_budget, service::service,
+        service_account::service_account,
+    },
+};
+
+/// Old ReplicaSets that are kept for a look at what ran before.
+const HISTORY: i32 = 3;
+/// A pod counts as available when it has been ready for so long.
+const MIN_READY_SECONDS: i32 = 1;
+
+/// All that the object is to have.
+pub fn build(valid: &ValidStreamConsumer) -> Objects {
+    // Plain data always serialises; an empty text would be refused by the worker, not obeyed.
+    let text = serde_json::to_string_pretty(&valid.config).unwrap_or_default();
+    Objects {
+        service_account: service_account(&valid.owner),
+        config_map: config_map(&valid.owner, text),
+        service: service(&valid.owner),
+        disruption_budget: disruption_budget(&valid.owner),
+        workload: match valid.membership {
+            Membership::Shared => Workload::Deployment(Box::new(deployment(valid))),
+            Membership::Single => Workload::StatefulSet(Box::new(stateful_set(valid))),
+        },
+    }
+}
+
+fn deployment(valid: &ValidStreamConsumer) -> Deployment {
+    Deployment {
+        metadata: valid.owner.metadata(),
+        spec: Some(DeploymentSpec {
+            replicas: Some(valid.replicas),
+            selector: valid.owner.labels.selector(),
+            template: valid.pod.template(&valid.owner),
+            min_ready_seconds: Some(MIN_READY_SECONDS),
+            revision_history_limit: Some(HISTORY),
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(valid.rollout.max_surge.clone()),
+                    max_unavailable: Some(valid.rollout.max_unavailable.clone()),
+                }),
+            }),
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    }
+}
+
+fn stateful_set(valid: &ValidStreamConsumer) -> StatefulSet {
+    StatefulSet {
+        metadata: valid.owner.metadata(),
+        spec: Some(StatefulSetSpec {
+            replicas: Some(valid.replicas.min(1)),
+            selector: valid.owner.labels.selector(),
+            service_name: Some(valid.owner.child.to_string()),
+            template: valid.pod.template(&valid.owner),
+            revision_history_limit: Some(HISTORY),
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                ..StatefulSetUpdateStrategy::default()
+            }),
+            ..StatefulSetSpec::default()
+        }),
+        ..StatefulSet::default()
+    }
+}

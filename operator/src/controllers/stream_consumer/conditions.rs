@@ -1,0 +1,180 @@
+//! From what is wanted and what is there to the conditions of the status. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use keyweir_contract::worker_config::RunState;
+
+use super::{
+    dereference::Found,
+    model::{Membership, ValidStreamConsumer},
+    validate::Refusal,
+};
+use crate::{
+    cluster::{
+        conditions::{Conditions, Truth},
+        objects::Progress,
+    },
+    workload::trouble::{Trouble, Whose, worst},
+};
+
+/// The types of condition that the operator sets.
+pub mod condition {
+    /// Whether the object is as its spec asks; the summary.
+    pub const READY: &str = "Ready";
+    /// Whether the spec can be built.
+    pub const ACCEPTED: &str = "Accepted";
+    /// Whether a change is on its way.
+    pub const PROGRESSING: &str = "Progressing";
+    /// The same, by the name that kstatus reads.
+    pub const RECONCILING: &str = "Reconciling";
+    /// Whether it works, but worse than asked.
+    pub const DEGRADED: &str = "Degraded";
+    /// Whether a person must act.
+    pub const STALLED: &str = "Stalled";
+    /// Whether members meet.
+    pub const COORDINATION: &str = "CoordinationReachable";
+    /// Whether the handler answers.
+    pub const HANDLER: &str = "HandlerHealthy";
+    /// Whether it was asked to take no records.
+    pub const PAUSED: &str = "Paused";
+}
+
+/// The conditions of an object whose spec can't be built, or whose pods the API server refused.
+pub fn refused(previous: &[Condition], found: &Found, refusal: &Refusal) -> Vec<Condition> {
+    let mut set = Conditions::renewed(previous, found.generation, found.now);
+    let (reason, message) = (refusal.reason, refusal.message.as_str());
+    if refusal.of_pods {
+        set.set(condition::ACCEPTED, Truth::True, "Accepted", "");
+        set.set(condition::DEGRADED, Truth::True, reason, message);
+    } else {
+        set.set(condition::ACCEPTED, Truth::False, reason, message);
+    }
+    set.set(condition::PROGRESSING, Truth::False, reason, message);
+    set.set(condition::RECONCILING, Truth::False, reason, "");
+    set.set(condition::STALLED, Truth::True, reason, message);
+    set.set(condition::READY, Truth::False, reason, message);
+    set.into_list()
+}
+
+/// The conditions of an object that was built and applied. `progress` is absent while a workload of the other
+/// sort still has pods.
+pub fn applied(
+    previous: &[Condition],
+    found: &Found,
+    valid: &ValidStreamConsumer,
+    progress: Option<Progress>,
+) -> Vec<Condition> {
+    let view = View { valid, progress: progress.unwrap_or_default(), trouble: worst(&found.pods) };
+    let mut set = Conditions::renewed(previous, found.generation, found.now);
+    set.set(condition::ACCEPTED, Truth::True, "Accepted", "");
+    view.progressing(&mut set);
+    view.degraded(&mut set);
+    view.stalled(&mut set);
+    view.coordination(&mut set);
+    view.handler(&mut set);
+    view.paused(&mut set);
+    view.ready(&mut set);
+    set.into_list()
+}
+
+struct View<'a> {
+    valid: &'a ValidStreamConsumer,
+    progress: Progress,
+    trouble: Option<Trouble>,
+}
+
+impl View<'_> {
+    fn progressing(&self, set: &mut Conditions) {
+        let Progress { desired, current, updated, ready, observed } = self.progress;
+        let (truth, reason, message) =
+            if !observed || updated < current.min(desired) || updated < desired.min(1) {
+                (Truth::True, "RollingOut", format!("{updated} of {desired} workers run the newest template"))
+            } else if current != desired {
+                (Truth::True, "Scaling", format!("{current} workers run, {desired} are wanted"))
+            } else if ready < desired && self.trouble.is_none() {
+                (Truth::True, "RollingOut", format!("{ready} of {desired} workers are ready"))
+            } else {
+                (Truth::False, "UpToDate", String::new())
+            };
+        set.set(condition::RECONCILING, truth, reason, "");
+        set.set(condition::PROGRESSING, truth, reason, message);
+    }
+
+    fn degraded(&self, set: &mut Conditions) {
+        let Progress { desired, ready, .. } = self.progress;
+        if self.progress.rolled_out() && ready < desired {
+            let message = format!("{ready} of {desired} workers are ready");
+            set.set(condition::DEGRADED, Truth::True, "SomeReplicasUnready", message);
+        } else {
+            set.set(condition::DEGRADED, Truth::False, "AsExpected", "");
+        }
+    }
+
+    fn stalled(&self, set: &mut Conditions) {
+        match &self.trouble {
+            Some(trouble) => {
+                set.set(condition::STALLED, Truth::True, trouble_reason(trouble), trouble.message.clone());
+            }
+            None => set.set(condition::STALLED, Truth::False, "AsExpected", ""),
+        }
+    }
+
+    /// A ready member has its session: that is a part of being ready.
+    fn coordination(&self, set: &mut Conditions) {
+        match self.valid.membership {
+            Membership::Single => set.set(condition::COORDINATION, Truth::True, "NotRequired", ""),
+            Membership::Shared if self.progress.ready > 0 => {
+                set.set(condition::COORDINATION, Truth::True, "Connected", "");
+            }
+            Membership::Shared => {
+                set.set(
+                    condition::COORDINATION,
+                    Truth::Unknown,
+                    "NoReadyMember",
+                    "no worker is there to tell",
+                );
+            }
+        }
+    }
+
+    /// A ready member's handler answers: that is a part of being ready, too.
+    fn handler(&self, set: &mut Conditions) {
+        match &self.trouble {
+            Some(trouble) if trouble.of == Whose::Handler => {
+                set.set(condition::HANDLER, Truth::False, trouble_reason(trouble), trouble.message.clone());
+            }
+            _ if self.progress.ready > 0 => set.set(condition::HANDLER, Truth::True, "Healthy", ""),
+            _ => set.set(condition::HANDLER, Truth::Unknown, "NoReadyMember", "no worker is there to tell"),
+        }
+    }
+
+    fn paused(&self, set: &mut Conditions) {
+        match self.valid.state() {
+            RunState::Running => set.clear(condition::PAUSED),
+            RunState::Paused | RunState::Stopped => {
+                set.set(condition::PAUSED, Truth::True, "Requested", "");
+            }
+        }
+    }
+
+    fn ready(&self, set: &mut Conditions) {
+        let Progress { desired, ready, .. } = self.progress;
+        if self.progress.complete() {
+            let reason = match self.valid.state() {
+                RunState::Paused => "Paused",
+                RunState::Stopped => "Stopped",
+                RunState::Running if desired == 0 => "ScaledToZero",
+                RunState::Running => "Available",
+            };
+            set.set(condition::READY, Truth::True, reason, format!("{ready} of {desired} workers are ready"));
+        } else if let Some(trouble) = &self.trouble {
+            set.set(condition::READY, Truth::False, trouble_reason(trouble), trouble.message.clone());
+        } else {
+            let message = format!("{ready} of {desired} workers are ready");
+            set.set(condition::READY, Truth::False, "RollingOut", message);
+        }
+    }
+}
+
+fn trouble_reason(trouble: &Trouble) -> &'static str {
+    if trouble.crashes() { "CrashLoop" } else { "ContainerNotStarted" }
+}

@@ -1,0 +1,145 @@
+//! The controller of StreamConsumer objects: five steps, in order.
+
+pub mod build;
+pub mod conditions;
+pub mod dereference;
+pub mod happenings;
+pub mod model;
+pub mod status;
+pub mod validate;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::{ConfigMap, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+};
+use keyweir_crds::StreamConsumer;
+use kube::{
+    ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        Config, Controller, Predicate, WatchStreamExt,
+        controller::Action,
+        predicates, reflector,
+        watcher::{self, Config as WatcherConfig},
+    },
+};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use self::{dereference::dereference, status::Report, validate::validate};
+use super::{name_of, slim, watch, watch_made};
+use crate::{
+    cluster::{
+        apply::{ApplyError, apply},
+        status::StatusError,
+    },
+    context::Context,
+    disposition::{Disposition, reason},
+    telemetry::chain,
+};
+
+/// The kind, as labels and metrics know it.
+pub const KIND: &str = "StreamConsumer";
+/// Its short name, which ends the names of what is made for it.
+pub const SHORT_NAME: &str = "stc";
+
+/// Changes that come within this time of each other are looked at together.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// The object's metadata, all that the watch carries.
+type Watched = PartialObjectMeta<StreamConsumer>;
+
+/// What a reconcile can fail in. A mistake of the user is none of these, nor is waiting.
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    /// Something could not be read.
+    #[error("failed to dereference")]
+    Dereference(#[source] kube::Error),
+    /// Something could not be written.
+    #[error("failed to apply")]
+    Apply(#[source] ApplyError),
+    /// The status could not be written.
+    #[error("failed to publish the status")]
+    Status(#[source] StatusError),
+}
+
+impl ReconcileError {
+    fn answer(&self) -> &kube::Error {
+        match self {
+            Self::Dereference(error) => error,
+            Self::Apply(error) => error.source_error(),
+            Self::Status(error) => error.source_error(),
+        }
+    }
+}
+
+/// Brings what exists in line with one object, and says in its status how far that is.
+pub async fn reconcile(watched: Arc<Watched>, ctx: Arc<Context>) -> Result<Action, ReconcileError> {
+    let _running = ctx.metrics.reconcile(KIND);
+    let Some(found) = dereference(&ctx, &watched).await.map_err(ReconcileError::Dereference)? else {
+        return Ok(Action::await_change());
+    };
+    let report = match validate(&found, &ctx.settings) {
+        Ok(valid) => {
+            let objects = build::build(&valid);
+            match apply(&ctx.client, &valid.owner, objects, valid.sweep).await {
+                Ok(applied) => Report::applied(&found, &valid, &applied),
+                Err(error) => Report::rejected(&found, error).map_err(ReconcileError::Apply)?,
+            }
+        }
+        Err(refusal) => Report::refused(&found, &refusal),
+    };
+    let next = status::publish(&ctx, &found, report).await.map_err(ReconcileError::Status)?;
+    ctx.succeeded(&found.uid);
+    Ok(next)
+}
+
+fn on_error(watched: Arc<Watched>, error: &ReconcileError, ctx: Arc<Context>) -> Action {
+    let reason = reason(error.answer());
+    let failures = ctx.failed(&watched.uid().unwrap_or_default());
+    ctx.metrics.failed(KIND, reason);
+    warn!(object = name_of(&*watched), reason, failures, cause = chain(error), "a reconcile failed");
+    Disposition::of(error.answer()).action(failures)
+}
+
+/// Reconciles all objects until `stop`, then lets the reconciles that run end.
+pub async fn run(context: Context, concurrency: u16, stop: CancellationToken) {
+    let (client, metrics) = (context.client.clone(), context.metrics.clone());
+    let scope = context.settings.scope.clone();
+    let (reader, writer) = reflector::store();
+    let objects = watch::<StreamConsumer>(&client, &scope, &WatcherConfig::default(), &metrics)
+        .map(Ok::<_, watcher::Error>)
+        .modify(slim);
+    let triggers = reflector(writer, objects).touched_objects().predicate_filter(
+        // Status alone is no reason: it was written here.
+        predicates::generation.combine(predicates::annotations).combine(predicates::finalizers),
+        Default::default(),
+    );
+    let counted = reader.clone();
+    let controller = Controller::for_stream(triggers, reader)
+        .owns_stream(watch_made::<Deployment>(&client, &scope, &metrics))
+        .owns_stream(watch_made::<StatefulSet>(&client, &scope, &metrics))
+        .owns_stream(watch_made::<ConfigMap>(&client, &scope, &metrics))
+        .owns_stream(watch_made::<Service>(&client, &scope, &metrics))
+        .owns_stream(watch_made::<ServiceAccount>(&client, &scope, &metrics))
+        .owns_stream(watch_made::<PodDisruptionBudget>(&client, &scope, &metrics))
+        .with_config(Config::default().concurrency(concurrency).debounce(DEBOUNCE))
+        .graceful_shutdown_on(stop.cancelled_owned());
+    info!(kind = KIND, "the controller runs");
+    controller
+        .run(reconcile, on_error, Arc::new(context))
+        .for_each(|outcome| {
+            metrics.objects(KIND, counted.len());
+            if let Err(error) = outcome {
+                debug!(cause = chain(&error), "an object was not reconciled");
+            }
+            std::future::ready(())
+        })
+        .await;
+    info!(kind = KIND, "the controller has ended");
+}

@@ -1,0 +1,102 @@
+//! From the outcome of a reconcile to the status that is published, and to what comes next.
+
+use std::time::Duration;
+
+use keyweir_crds::{StreamConsumer, status::StreamConsumerStatus};
+use kube::{Resource, runtime::controller::Action};
+
+use super::{
+    conditions::{self, condition},
+    dereference::Found,
+    happenings::between,
+    model::ValidStreamConsumer,
+    validate::Refusal,
+};
+use crate::{
+    cluster::{
+        apply::ApplyError,
+        conditions::find,
+        objects::{Applied, Workload},
+        status::{StatusError, publish as write},
+    },
+    context::Context,
+};
+
+/// An object that is not yet as it should be is looked at again so soon: pods that fail change nothing else.
+const UNSETTLED: Duration = Duration::from_secs(5);
+/// Any other is looked at again so seldom, in case a watch missed something.
+const SETTLED: Duration = Duration::from_secs(600);
+
+/// The status as it is to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    status: StreamConsumerStatus,
+}
+
+impl Report {
+    /// The report on an object that was built and applied.
+    pub fn applied(found: &Found, valid: &ValidStreamConsumer, applied: &Applied) -> Self {
+        let before = previous(found);
+        let progress = applied.workload.as_ref().map(Workload::progress);
+        let conditions = conditions::applied(&before.conditions, found, valid, progress);
+        // Until the predecessor is gone, the next reconcile must look for it again.
+        let observed_generation = progress.map_or(before.observed_generation, |_| found.generation);
+        let progress = progress.unwrap_or_default();
+        Self {
+            status: StreamConsumerStatus {
+                observed_generation,
+                replicas: progress.current,
+                ready_replicas: Some(progress.ready),
+                updated_replicas: Some(progress.updated),
+                selector: Some(valid.owner.labels.selector_text()),
+                worker_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                source: Some(valid.nouns.source.to_owned()),
+                handler: Some(valid.nouns.handler.to_owned()),
+                conditions,
+                ..before
+            },
+        }
+    }
+
+    /// The report on an object that can't be built. What runs goes on as it is.
+    pub fn refused(found: &Found, refusal: &Refusal) -> Self {
+        let before = previous(found);
+        let conditions = conditions::refused(&before.conditions, found, refusal);
+        Self { status: StreamConsumerStatus { observed_generation: found.generation, conditions, ..before } }
+    }
+
+    /// The report on an object whose pods the API server refuses; any other error is given back.
+    pub fn rejected(found: &Found, error: ApplyError) -> Result<Self, ApplyError> {
+        match error.source_error() {
+            kube::Error::Api(status) if status.is_invalid() => {
+                Ok(Self::refused(found, &Refusal::of_pods("PodOverridesRejected", status.message.clone())))
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn settled(&self) -> bool {
+        let conditions = &self.status.conditions;
+        let truth = |type_| find(conditions, type_).is_some_and(|condition| condition.status == "True");
+        truth(condition::READY)
+            || find(conditions, condition::ACCEPTED).is_some_and(|found| found.status == "False")
+    }
+}
+
+/// Writes the status if it says anything new, tells what happened, and says when to look again.
+pub async fn publish(ctx: &Context, found: &Found, report: Report) -> Result<Action, StatusError> {
+    let before = previous(found);
+    let next = Action::requeue(if report.settled() { SETTLED } else { UNSETTLED });
+    if found.consumer.is_err() || before != report.status {
+        write::<StreamConsumer>(&ctx.client, &found.owner, &found.name, &report.status).await?;
+        if let Ok(consumer) = &found.consumer {
+            ctx.events.publish(&consumer.object_ref(&()), &between(&before, &report.status)).await;
+        }
+    }
+    Ok(next)
+}
+
+/// The status that the object has.
+fn previous(found: &Found) -> StreamConsumerStatus {
+    found.consumer.as_ref().ok().and_then(|consumer| consumer.status.clone()).unwrap_or_default()
+}

@@ -1,0 +1,192 @@
+//! From what was found to what can be built. Pure, and the only place where a user can be wrong.
+
+use k8s_openapi::api::core::v1::Container;
+use keyweir_contract::{
+    source::{Coordination, Source},
+    worker_config::WorkerConfig,
+};
+use keyweir_crds::{StreamConsumer, StreamConsumerSpec, coordination::CoordinationType};
+use keyweir_render::{Environment, Place, render};
+use kube::ResourceExt;
+
+use super::{
+    dereference::Found,
+    model::{Membership, Nouns, Rollout, ValidStreamConsumer},
+};
+use crate::{
+    cluster::apply::Sweep,
+    settings::Settings,
+    workload::{
+        handler,
+        overrides::{OverrideError, Overrides, pull_policy},
+        pod::{DATA_DIRECTORY, DATA_VOLUME, DataDirectory, RESTARTED_AT, WorkerPod},
+        secrets::{CONFIG_MAPS, Files, SECRETS},
+    },
+};
+
+/// Why an object can't be built: a reason in one word, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The word.
+    pub reason: &'static str,
+    /// What is wrong, for the user.
+    pub message: String,
+    /// Whether it is about the pods only, not about what the workers would be told.
+    pub of_pods: bool,
+}
+
+impl Refusal {
+    fn of_spec(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), of_pods: false }
+    }
+
+    /// A refusal of what the user says about pods.
+    pub fn of_pods(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), of_pods: true }
+    }
+}
+
+impl From<OverrideError> for Refusal {
+    fn from(error: OverrideError) -> Self {
+        Self::of_pods("PodOverridesRejected", error.to_string())
+    }
+}
+
+/// What can be built, or why nothing can.
+pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsumer, Refusal> {
+    let consumer = found.consumer.as_ref().map_err(|problem| {
+        Refusal::of_spec("Unsupported", format!("this operator can't read the object: {problem}"))
+    })?;
+    let spec = &consumer.spec;
+    let (config, files) = configuration(consumer, settings)?;
+    let membership = membership(&config, spec)?;
+    let pod = WorkerPod {
+        image: image(spec, settings),
+        image_pull_policy: Some(
+            spec.worker
+                .image_pull_policy
+                .map_or_else(|| settings.worker_image_pull_policy.clone(), pull_policy),
+        ),
+        restart_hash: config.restart_hash(),
+        restarted_at: consumer.annotations().get(RESTARTED_AT).cloned(),
+        drain: config.live.drain_timeout,
+        data: match config.fixed.process.data_directory {
+            Some(_) => DataDirectory::Mounted,
+            None => DataDirectory::Absent,
+        },
+        files,
+        handler: handler_container(spec)?,
+        overrides: Overrides::read(&spec.pod)?,
+    };
+    Ok(ValidStreamConsumer {
+        owner: found.owner.clone(),
+        nouns: nouns(&config, spec),
+        pod,
+        membership,
+        replicas: spec.replicas,
+        rollout: Rollout {
+            max_surge: spec.rollout.max_surge.clone(),
+            max_unavailable: spec.rollout.max_unavailable.clone(),
+        },
+        sweep: sweep(consumer),
+        config,
+    })
+}
+
+/// What the workers are told, and the files they need for it.
+fn configuration(consumer: &StreamConsumer, settings: &Settings) -> Result<(WorkerConfig, Files), Refusal> {
+    let environment = Environment {
+        secrets: SECRETS.into(),
+        config_maps: CONFIG_MAPS.into(),
+        coordination: None,
+        place: Place::Cluster,
+    };
+    let whole = with_defaults(consumer, settings);
+    let mut rendered = render(&whole, &environment).map_err(|mistakes| {
+        let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        Refusal::of_spec("Invalid", lines.join("; "))
+    })?;
+    if keeps_data(&rendered.config, &consumer.spec) {
+        rendered.config.fixed.process.data_directory = Some(DATA_DIRECTORY.into());
+    }
+    let mut files = Files::default();
+    for file in &rendered.files {
+        if file.secret {
+            files.secret(&file.name, &file.key);
+        } else {
+            files.config_map(&file.name, &file.key);
+        }
+    }
+    Ok((rendered.config, files))
+}
+
+/// The object as if it said itself what the installation says for it.
+fn with_defaults(consumer: &StreamConsumer, settings: &Settings) -> StreamConsumer {
+    let mut whole = consumer.clone();
+    let default = settings.defaults.coordination.as_ref();
+    match &mut whole.spec.coordination {
+        Some(own) if own.kind == CoordinationType::Etcd && own.etcd.is_none() => {
+            own.etcd = default.and_then(|default| default.etcd.clone());
+        }
+        Some(_) => {}
+        None => whole.spec.coordination = default.cloned(),
+    }
+    whole
+}
+
+/// An embedded log lies in a data directory. A single member of a broker needs none, unless the user gives one:
+/// checkpoints in the group's offsets outlive a pod's own directory.
+fn keeps_data(config: &WorkerConfig, spec: &StreamConsumerSpec) -> bool {
+    let given = || spec.pod.volumes.iter().any(|volume| volume.get("name") == Some(&DATA_VOLUME.into()));
+    let single = config.fixed.coordination == Coordination::None;
+    single && (matches!(config.fixed.source, Source::Embedded(_)) || given())
+}
+
+/// One worker at most where members can't meet.
+fn membership(config: &WorkerConfig, spec: &StreamConsumerSpec) -> Result<Membership, Refusal> {
+    match config.fixed.coordination {
+        Coordination::Etcd(_) => Ok(Membership::Shared),
+        Coordination::None if spec.replicas <= 1 => Ok(Membership::Single),
+        Coordination::None => Err(Refusal::of_spec(
+            "Unsupported",
+            "without coordination there is one worker at most, and this installation has no default: set replicas to 0 \
+             or 1, or coordination.type: Etcd with its endpoints",
+        )),
+    }
+}
+
+fn image(spec: &StreamConsumerSpec, settings: &Settings) -> String {
+    if spec.worker.image.is_empty() { settings.worker_image.clone() } else { spec.worker.image.clone() }
+}
+
+fn handler_container(spec: &StreamConsumerSpec) -> Result<Option<Container>, OverrideError> {
+    spec.handler.container.as_ref().map(handler::container).transpose()
+}
+
+/// Orphans can only be there when something else was built the last time.
+fn sweep(consumer: &StreamConsumer) -> Sweep {
+    let same = consumer.status.as_ref().is_some_and(|status| {
+        status.observed_generation == consumer.metadata.generation
+            && status.worker_version.as_deref() == Some(env!("CARGO_PKG_VERSION"))
+    });
+    if same { Sweep::Nothing } else { Sweep::Orphans }
+}
+
+fn nouns(config: &WorkerConfig, spec: &StreamConsumerSpec) -> Nouns {
+    let handler = &spec.handler;
+    let given = [
+        (handler.http.is_some(), "HTTP"),
+        (handler.container.is_some(), "Container"),
+        (handler.exec.is_some(), "Exec"),
+        (handler.builtin.is_some(), "Builtin"),
+        (handler.native.is_some(), "Native"),
+    ];
+    Nouns {
+        source: match config.fixed.source {
+            Source::Kafka(_) => "Kafka",
+            Source::Etcd(_) => "Etcd",
+            Source::Embedded(_) => "Embedded",
+        },
+        handler: given.into_iter().find(|(given, _)| *given).map_or("Unknown", |(_, noun)| noun),
+    }
+}

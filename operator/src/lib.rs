@@ -1,0 +1,28 @@
+//! The operator: each object of a user becomes a Deployment of workers with everything around it.
+//!
+//! ```text
+//! watch ─▶ controllers ─▶ dereference ─▶ validate ─▶ build ─▶ apply ─▶ status
+//!                           reads         pure        pure     writes   writes
+//! ```
+//!
+//! * [`cluster`] is the grammar of Kubernetes, with the only two files that write.
+//! * [`workload`] is what pods are made of.
+//! * [`controllers`] has one room for each kind.
+//! * [`run`] starts it all; [`leader`] sees to it that only one replica works.
+//!
+//! It never talks to a broker, and never reads a Secret.
+
+pub mod args;
+pub mod cluster;
+pub mod context;
+pub mod controllers;
+pub mod disposition;
+pub mod http;
+pub mod leader;
+pub mod metrics;
+pub mod probe;
+pub mod run;
+pub mod settings;
+pub mod telemetry;
+pub mod throttle;
+pub mod workload;

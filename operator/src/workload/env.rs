@@ -1,0 +1,21 @@
+//! What a worker learns of its own pod, by the downward API.
+
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
+
+/// Name, uid and namespace of the pod, as the worker's command line expects them.
+pub fn downward() -> Vec<EnvVar> {
+    [("POD_NAME", "metadata.name"), ("POD_UID", "metadata.uid"), ("POD_NAMESPACE", "metadata.namespace")]
+        .into_iter()
+        .map(|(name, field)| EnvVar {
+            name: name.to_owned(),
+            value_from: Some(EnvVarSource {
+                field_ref: Some(ObjectFieldSelector {
+                    api_version: Some("v1".to_owned()),
+                    field_path: field.to_owned(),
+                }),
+                ..EnvVarSource::default()
+            }),
+            ..EnvVar::default()
+        })
+        .collect()
+}

@@ -1,0 +1,18 @@
+//! The pieces of pods and what stands around them, built purely. Nothing here reads, writes or decides.
+
+pub mod config_map;
+pub mod disruption;
+pub mod env;
+pub mod handler;
+pub mod overrides;
+pub mod pod;
+pub mod probes;
+pub mod secrets;
+pub mod service;
+pub mod service_account;
+pub mod trouble;
+
+/// The port on which a worker serves `/livez`, `/readyz` and `/metrics`.
+pub const HTTP_PORT: i32 = 8080;
+/// The name of [`HTTP_PORT`] in pods and services.
+pub const HTTP_PORT_NAME: &str = "http";

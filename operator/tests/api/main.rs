@@ -1,0 +1,7 @@
+//! The operator against an API server that lives in the test: which calls it makes, in which order, and what it
+//! does when they fail.
+
+mod fake;
+mod leader;
+mod objects;
+mod reconcile;

@@ -1,0 +1,217 @@
+//! Reconciles of a StreamConsumer, call by call.
+
+use std::time::Duration;
+
+use http::Method;
+use keyweir_operator::controllers::stream_consumer::reconcile;
+use serde_json::{Value, json};
+
+use crate::{
+    fake::FakeApi,
+    objects::{
+        CONFIG_MAP, CONSUMER, DEPLOYMENT, STATEFUL_SET, complete, condition, consumer, context, watched,
+    },
+};
+
+const NAMESPACE: &str = "/api/v1/namespaces/shop";
+const STATUS: &str = "PATCH /apis/keyweir.io/v1alpha1/namespaces/shop/streamconsumers/orders/status";
+
+/// Reconciles once what is stored; a call that never comes is a failure, not a hang.
+async fn once(api: &FakeApi) -> Result<(), String> {
+    let stored = api.get(CONSUMER).unwrap_or_else(|| consumer(json!({})));
+    let reconciled = reconcile(watched(&stored), context(api));
+    let outcome = tokio::time::timeout(Duration::from_secs(5), reconciled).await.expect("no call is missing");
+    outcome.map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn stored(spec: Value) -> FakeApi {
+    let api = FakeApi::default();
+    api.put(CONSUMER, consumer(spec));
+    api
+}
+
+fn pair(truth: &str, reason: &str) -> Option<(String, String)> {
+    Some((truth.to_owned(), reason.to_owned()))
+}
+
+#[tokio::test]
+async fn a_new_object_gets_all_it_needs_in_order() {
+    let api = stored(json!({}));
+    once(&api).await.expect("the reconcile succeeds");
+    let calls = api.calls();
+    assert_eq!(
+        calls[..10],
+        [
+            format!("GET {CONSUMER}"),
+            format!("GET {NAMESPACE}/pods"),
+            format!("PATCH {NAMESPACE}/serviceaccounts/orders-stc"),
+            format!("PATCH {CONFIG_MAP}"),
+            format!("PATCH {NAMESPACE}/services/orders-stc"),
+            "PATCH /apis/policy/v1/namespaces/shop/poddisruptionbudgets/orders-stc".to_owned(),
+            "GET /apis/apps/v1/namespaces/shop/deployments".to_owned(),
+            "GET /apis/apps/v1/namespaces/shop/statefulsets".to_owned(),
+            format!("PATCH {DEPLOYMENT}"),
+            STATUS.to_owned(),
+        ]
+    );
+    assert!(calls[10..].iter().all(|call| call.starts_with("POST /apis/events.k8s.io/")), "{calls:?}");
+    assert_eq!(condition(&api, "Accepted"), pair("True", "Accepted"));
+    assert_eq!(condition(&api, "Ready"), pair("False", "RollingOut"));
+}
+
+#[tokio::test]
+async fn a_settled_object_costs_its_applies_and_nothing_else() {
+    let api = stored(json!({}));
+    once(&api).await.expect("the first reconcile succeeds");
+    api.change(DEPLOYMENT, complete);
+    once(&api).await.expect("the second reconcile succeeds");
+    assert_eq!(condition(&api, "Ready"), pair("True", "Available"));
+    assert_eq!(condition(&api, "HandlerHealthy"), pair("True", "Healthy"));
+    let before = api.get(CONSUMER);
+    api.calls();
+
+    once(&api).await.expect("the third reconcile succeeds");
+    assert_eq!(api.calls().len(), 6);
+    assert_eq!(api.get(CONSUMER), before);
+}
+
+#[tokio::test]
+async fn a_conflict_is_an_error_and_leaves_the_status_alone() {
+    let api = stored(json!({}));
+    api.fail(Method::PATCH, DEPLOYMENT, 409, "Conflict");
+    assert_eq!(once(&api).await, Err("failed to apply".to_owned()));
+    assert!(!api.calls().contains(&STATUS.to_owned()));
+    once(&api).await.expect("the next reconcile succeeds");
+}
+
+#[tokio::test]
+async fn an_object_that_is_gone_or_going_is_left_alone() {
+    let api = FakeApi::default();
+    once(&api).await.expect("nothing is to be done");
+    assert_eq!(api.calls(), [format!("GET {CONSUMER}")]);
+
+    let mut going = consumer(json!({}));
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    api.put(CONSUMER, going);
+    once(&api).await.expect("nothing is to be done");
+    assert_eq!(api.calls(), [format!("GET {CONSUMER}")]);
+}
+
+#[tokio::test]
+async fn an_object_that_is_deleted_meanwhile_is_no_lasting_trouble() {
+    let api = stored(json!({}));
+    api.fail(Method::PATCH, &format!("{CONSUMER}/status"), 404, "NotFound");
+    assert!(once(&api).await.is_err());
+    api.remove(CONSUMER);
+    once(&api).await.expect("nothing is left to be done");
+}
+
+#[tokio::test]
+async fn an_object_of_another_class_is_left_alone() {
+    let api = stored(json!({"class": "blue"}));
+    once(&api).await.expect("nothing is to be done");
+    assert_eq!(api.calls(), [format!("GET {CONSUMER}")]);
+}
+
+#[tokio::test]
+async fn an_object_that_cant_be_read_is_told_so_and_nothing_is_built() {
+    let api = stored(json!({"source": {"carrierPigeon": {}}, "handler": 7}));
+    once(&api).await.expect("a bad object is no failure");
+    assert_eq!(api.calls(), [format!("GET {CONSUMER}"), STATUS.to_owned()]);
+    assert_eq!(condition(&api, "Accepted"), pair("False", "Unsupported"));
+    assert_eq!(condition(&api, "Stalled"), pair("True", "Unsupported"));
+    assert_eq!(condition(&api, "Ready"), pair("False", "Unsupported"));
+}
+
+#[tokio::test]
+async fn pods_that_the_api_server_refuses_become_a_condition() {
+    let api = stored(json!({}));
+    api.fail(Method::PATCH, DEPLOYMENT, 422, "Invalid");
+    once(&api).await.expect("a refusal is no failure");
+    assert_eq!(condition(&api, "Accepted"), pair("True", "Accepted"));
+    assert_eq!(condition(&api, "Degraded"), pair("True", "PodOverridesRejected"));
+    assert_eq!(condition(&api, "Stalled"), pair("True", "PodOverridesRejected"));
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_pods_is_named() {
+    let api = stored(json!({"pod": {"tolerations": [{"tolerationSecond": 1}]}}));
+    once(&api).await.expect("a mistake is no failure");
+    assert_eq!(condition(&api, "Degraded"), pair("True", "PodOverridesRejected"));
+    let status = api.get(CONSUMER).expect("it is stored")["status"].to_string();
+    assert!(status.contains("a Toleration has no field tolerationSecond"), "{status}");
+}
+
+#[tokio::test]
+async fn a_workload_of_the_other_sort_ends_before_the_new_one_starts() {
+    let api = stored(json!({"coordination": {"type": "None"}, "replicas": 1}));
+    once(&api).await.expect("the single worker is made");
+    assert!(api.get(STATEFUL_SET).is_some());
+
+    api.change(CONSUMER, |consumer| {
+        consumer["metadata"]["generation"] = 2.into();
+        consumer["spec"]["coordination"] =
+            json!({"type": "Etcd", "etcd": {"endpoints": ["http://etcd:2379"]}});
+    });
+    for _ in 0..2 {
+        once(&api).await.expect("the predecessor is asked to end");
+        assert!(api.get(STATEFUL_SET).is_some_and(|set| set["metadata"]["deletionTimestamp"].is_string()));
+        assert!(api.get(DEPLOYMENT).is_none());
+        assert_eq!(condition(&api, "Ready").map(|(truth, _)| truth), Some("False".to_owned()));
+    }
+    api.remove(STATEFUL_SET);
+    once(&api).await.expect("the Deployment is made");
+    assert!(api.get(DEPLOYMENT).is_some());
+}
+
+#[tokio::test]
+async fn a_live_change_reaches_the_config_map_only() {
+    let api = stored(json!({}));
+    once(&api).await.expect("the first reconcile succeeds");
+    let (deployment, config) = (api.get(DEPLOYMENT), api.get(CONFIG_MAP));
+    let change = |execution: Value| {
+        api.change(CONSUMER, |consumer| {
+            consumer["metadata"]["generation"] = 2.into();
+            consumer["spec"]["execution"] = execution.clone();
+        });
+    };
+    change(json!({"concurrency": 7}));
+    once(&api).await.expect("the live change is applied");
+    assert_eq!(api.get(DEPLOYMENT), deployment);
+    assert_ne!(api.get(CONFIG_MAP), config);
+
+    api.change(CONSUMER, |consumer| consumer["spec"]["ordering"] = "Partition".into());
+    once(&api).await.expect("the fixed change is applied");
+    assert_ne!(api.get(DEPLOYMENT), deployment);
+}
+
+#[tokio::test]
+async fn a_change_by_somebody_else_is_taken_back() {
+    let api = stored(json!({}));
+    once(&api).await.expect("the first reconcile succeeds");
+    let config = api.get(CONFIG_MAP).expect("it is stored");
+    api.change(CONFIG_MAP, |map| map["data"]["worker.json"] = "{}".into());
+    once(&api).await.expect("the drift is repaired");
+    assert_eq!(api.get(CONFIG_MAP).expect("it is stored")["data"], config["data"]);
+}
+
+#[tokio::test]
+async fn a_crashing_handler_is_told_by_name() {
+    let api = stored(json!({"handler": {"container": {"image": "orders:1"}}}));
+    once(&api).await.expect("the first reconcile succeeds");
+    let labels = api.get(DEPLOYMENT).expect("it is stored")["spec"]["template"]["metadata"]["labels"].clone();
+    api.put(
+        "/api/v1/namespaces/shop/pods/orders-stc-0",
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "orders-stc-0", "namespace": "shop", "labels": labels},
+            "status": {"initContainerStatuses": [{
+                "name": "handler", "image": "orders:1", "imageID": "", "ready": false, "restartCount": 4,
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+            }]},
+        }),
+    );
+    once(&api).await.expect("the second reconcile succeeds");
+    assert_eq!(condition(&api, "HandlerHealthy"), pair("False", "CrashLoop"));
+    assert_eq!(condition(&api, "Ready"), pair("False", "CrashLoop"));
+}
