@@ -1,0 +1,22 @@
+//! `keyweir-bench`: one broker, one topic, one contender after the other, measured from outside.
+//!
+//! ```text
+//!  plan.rs ──> trials ──> runner.rs ──> a contender's process (peers/*, child.rs when it is Rust)
+//!                            │              counts, checks the order of each key (meter.rs)
+//!                            └─ processor time and memory of its process group, of the broker, of the rest
+//!  results.rs (JSON) ──> report.rs (Markdown) ──> plot.rs (SVG)
+//! ```
+
+pub mod args;
+pub mod bench;
+pub mod child;
+pub mod dataset;
+pub mod machine;
+pub mod meter;
+pub mod peers;
+pub mod plan;
+pub mod plot;
+pub mod report;
+pub mod results;
+pub mod runner;
+pub mod service;
