@@ -9,7 +9,7 @@ packages=() missing=()
 has() { command -v "$1" >/dev/null 2>&1; }
 # want NAME PACKAGE: the sets overlap, each thing is asked for once
 want() {
-  case " ${packages[*]} " in *" $2 "*) return ;; esac
+  case " ${packages[*]} " in *" $2 "*) return 0 ;; esac
   missing+=("$1")
   packages+=("$2")
 }

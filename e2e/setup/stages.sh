@@ -38,15 +38,20 @@ closing_line() {
   [ "$failed" = 0 ]
 }
 
-# Crates whose tests need no server at all.
-PURE=(-p keyweir-contract -p keyweir-core -p keyweir-engine -p keyweir-crds -p keyweir-render -p keyweir-operator)
 
-# e2e_tests PATTERN...: `--test NAME` for each test of e2e whose name matches
-e2e_tests() {
-  local pattern file
-  for pattern in "$@"; do
-    for file in e2e/tests/$pattern.rs; do
-      [ ! -e "$file" ] || printf -- '--test\n%s\n' "$(basename "$file" .rs)"
-    done
-  done
+# One selection of packages for everything: cargo unites the features of what is selected, so a subset of the workspace
+# would compile the dependencies again. What runs is chosen by target instead.
+CARGO=(cargo --quiet)
+ALL=(--release --locked --workspace)
+# Tests that need no server, by the names of their targets.
+PURE=(laws doors pump ownership render yaml_in_sync api architecture vocabulary images)
+
+# targets NAME...: `--test NAME` for each
+targets() { printf -- '--test\n%s\n' "$@"; }
+# test_names: every integration test of the workspace, a name a line
+test_names() {
+  cargo metadata --format-version 1 --no-deps --locked \
+    | python3 -c 'import json,sys; print("\n".join(sorted({t["name"] for p in json.load(sys.stdin)["packages"] for t in p["targets"] if "test" in t["kind"]})))'
 }
+# run_tests TARGET...: runs the chosen targets, all of them even when one fails
+run_tests() { "${CARGO[@]}" test "${ALL[@]}" --no-fail-fast "$@"; }

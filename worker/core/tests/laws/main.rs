@@ -6,6 +6,7 @@
 mod budget;
 mod checkpoint;
 mod ledger;
+mod placement;
 mod retry;
 
 use proptest::test_runner::{Config, RngSeed};

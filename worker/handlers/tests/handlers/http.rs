@@ -1,7 +1,5 @@
 //! Web services that answer about one record, well and badly.
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,8 +11,8 @@ use keyweir_engine::{Outcome, Verdict};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use support::server::{STREAMED, Server, actions, piece};
-use support::{PATIENCE, ask, assert_said, build, http, order, said};
+use crate::support::server::{STREAMED, Server, actions, piece};
+use crate::support::{PATIENCE, ask, assert_said, build, http, order, said};
 
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 const DONE: &str = "{\"action\":\"done\"}\n";

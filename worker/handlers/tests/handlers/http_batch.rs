@@ -1,7 +1,5 @@
 //! Web services that answer about many records at once.
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,8 +10,8 @@ use keyweir_handlers::AnyHandler;
 use keyweir_handlers::testing::Draft;
 use tokio::net::TcpListener;
 
-use support::server::{STREAMED, Server, actions, piece};
-use support::{PATIENCE, assert_said, build, order, said};
+use crate::support::server::{STREAMED, Server, actions, piece};
+use crate::support::{PATIENCE, assert_said, build, order, said};
 
 fn batching(url: &str) -> AnyHandler {
     let batch = Some(Batch { max_records: 50, linger: Duration::from_millis(2) });

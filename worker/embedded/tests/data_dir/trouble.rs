@@ -1,7 +1,5 @@
 //! Full disks and damaged directories: service or a clear error, nothing lost, no panic.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,6 @@
 //! What was acknowledged survives kill -9 at any moment: a child writes and says what was acknowledged, is killed, and
 //! the directory is opened again, over and over.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -41,7 +39,7 @@ async fn what_was_acknowledged_survives_kills_at_any_moment() {
 /// Starts a child, lets it write for a while and kills it. What it said is the answer.
 fn killed_child(directory: &Path, seed: u64, after: Duration) -> String {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "writes_until_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "kill::writes_until_killed", "--ignored", "--nocapture"])
         .env(DIRECTORY, directory)
         .env(SEED, seed.to_string())
         .stdout(Stdio::piped())

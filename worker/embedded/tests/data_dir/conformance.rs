@@ -1,7 +1,5 @@
 //! The log and the cold stores of a data directory keep the promises of the engine's ports.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::Path;
 
 use keyweir_embedded::{DataDir, DataDirOptions, EmbeddedReader, EmbeddedSource, TopicOptions};

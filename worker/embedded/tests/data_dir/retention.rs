@@ -1,7 +1,5 @@
 //! Old records go by size and by age, from the front; readers behind them are told; a topic made anew is another one.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 

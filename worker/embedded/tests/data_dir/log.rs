@@ -1,7 +1,5 @@
 //! The log as its users see it: what is appended is read back, by readers that wait and by readers that come later.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,7 +1,5 @@
 //! Child processes, well and badly behaved. Each test runs real ones.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -11,7 +9,7 @@ use keyweir_engine::Verdict;
 use keyweir_engine::ports::Handler as _;
 use keyweir_handlers::testing::Draft;
 
-use support::{PATIENCE, ask, assert_said, build, exec, order, python, said};
+use crate::support::{PATIENCE, ask, assert_said, build, exec, order, python, said};
 
 /// A handler that does what the value says, in Python.
 const OBEDIENT: &str = "
@@ -342,7 +340,7 @@ async fn children_die_with_a_killed_worker() {
     let folder = tempfile::tempdir().expect("a directory");
     let told = folder.path().join("child");
     let mut worker = std::process::Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "a_worker_to_be_killed", "--ignored"])
+        .args(["--exact", "exec::a_worker_to_be_killed", "--ignored"])
         .env(TELL, &told)
         .stdout(std::process::Stdio::null())
         .spawn()

@@ -1,7 +1,5 @@
 //! Handlers as a worker builds them, and what tests say about their outcomes.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
-
 pub(crate) mod server;
 
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! The samples, run as a newcomer would run them.
 
-mod support;
-
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -9,7 +7,7 @@ use keyweir_engine::{Outcome, Verdict};
 use keyweir_handlers::AnyHandler;
 use keyweir_handlers::testing::Draft;
 
-use support::{ask, assert_said, exec, http, python, said};
+use crate::support::{ask, assert_said, exec, http, python, said};
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/samples");
 

@@ -1,7 +1,5 @@
 //! Whatever is done in whatever order, the log is what a list of records for each partition would be.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
