@@ -33,6 +33,12 @@ rust() {
   rustup default "$wanted"
 }
 
+well_known_types() {
+  local place
+  place=$(dirname "$(dirname "$(command -v protoc || echo /usr/bin/protoc)")")
+  [ -e "$place/include/google/protobuf/descriptor.proto" ]
+}
+
 # Kafka 4 runs on Java 17 or newer.
 java_17() {
   local have
@@ -46,6 +52,8 @@ build() {
   tool cc build-essential
   tool pkg-config pkg-config
   tool protoc protobuf-compiler
+  # Debian keeps the well-known types that protoc imports in a package of their own, which it merely recommends.
+  well_known_types || want "protoc's well-known types" libprotobuf-dev
   library libssl libssl-dev
   library zlib zlib1g-dev
 }

@@ -8,7 +8,12 @@
 //! stops them, and a lone busy one looks as far ahead as all together. A shard that stands still while the others
 //! move would in time hold the whole budget: it is set aside, to be paused, and the others go on with what it left,
 //! at least with a part of their own that is kept for each. So what is held may come to a quarter above the limit,
-//! and a record that is larger than all of it is held alone. Up: the [crate map](crate).
+//! and a record that is larger than all of it is held alone.
+//!
+//! A source gives its shards in turn, handlers don't: keys are never spread evenly. Shards with fewer busy keys
+//! would fill the budget, and those with more would run out of records. So when the budget is short and one shard
+//! is short of records, those that hold more than an equal share are set aside for a moment too. A shard that gets
+//! nothing though all may take is at its end, and waits for nothing. Up: the [crate map](crate).
 
 use crate::ids::ShardIndex;
 
@@ -109,8 +114,17 @@ struct Share {
     /// How many records were refunded since the last tick.
     refunded: u64,
     open: bool,
+    /// Nothing came although it could: the source has no more of it for now.
+    dry: bool,
     /// Set aside until it holds no more than this.
     aside: Option<Held>,
+}
+
+impl Share {
+    /// Whether it may soon run out of records, although the source has more of it: below half of an equal share.
+    fn is_hungry(&self, fair: Held) -> bool {
+        self.open && !self.dry && self.aside.is_none() && self.held.is_within(fair.part(1, 2))
+    }
 }
 
 /// What all shards of one pump hold, against what they may.
@@ -123,6 +137,10 @@ pub struct Budget {
     gate: Gate,
     /// What is kept for each shard.
     own: Held,
+    /// An equal share of the limit.
+    fair: Held,
+    /// Whether the gate was shut at any time since the last tick.
+    was_shut: bool,
     shards: Vec<Share>,
     open: u64,
     set_aside: u64,
@@ -140,6 +158,8 @@ impl Budget {
             aside: Held::default(),
             gate: Gate::default(),
             own: Held::default(),
+            fair: Held::default(),
+            was_shut: false,
             shards: Vec::new(),
             open: 0,
             set_aside: 0,
@@ -197,12 +217,14 @@ impl Budget {
         let record = Held { records: 1, bytes };
         let Some(share) = self.shards.get_mut(shard.as_usize()).filter(|share| share.open) else { return };
         share.held = share.held.plus(record);
+        share.dry = false;
         if share.aside.is_some() {
             self.aside = self.aside.plus(record);
             self.divide();
         } else {
             self.active = self.active.plus(record);
             self.gate.feel(self.active);
+            self.was_shut |= self.gate.shut;
         }
     }
 
@@ -246,25 +268,37 @@ impl Budget {
     }
 
     /// To be called regularly, every 100 ms or so: while intake is stopped, sets those shards aside that hold more
-    /// than their part and stand still, measured since the last call. Returns how many are newly set aside.
+    /// than their part and stand still, measured since the last call; and those that hold more than an equal share
+    /// while another one runs out. Returns how many are newly set aside.
     pub fn tick(&mut self) -> usize {
         let before = self.set_aside;
-        if self.gate.shut && self.open > 1 {
+        let short = self.gate.shut || self.was_shut;
+        if short && self.open > 1 {
+            let hungry = self.shards.iter().any(|share| share.is_hungry(self.fair));
             let (all, refunded) = (self.active, u128::from(self.refunded));
-            for share in &mut self.shards {
+            for share in self.shards.iter_mut().filter(|share| share.open && share.aside.is_none()) {
                 let stands_still = u128::from(share.refunded) * STANDS_STILL * u128::from(all.records)
                     <= refunded * u128::from(share.held.records);
-                if share.open && share.aside.is_none() && stands_still && !share.held.is_within(self.own) {
-                    share.aside = Some(share.held.part(1, 2));
-                    self.set_aside += 1;
-                    self.active = self.active.minus(share.held);
-                    self.aside = self.aside.plus(share.held);
-                }
+                let until = if self.gate.shut && stands_still && !share.held.is_within(self.own) {
+                    share.held.part(1, 2)
+                } else if hungry && !share.held.is_within(self.fair) {
+                    self.fair.part(3, 4)
+                } else {
+                    continue;
+                };
+                share.aside = Some(until);
+                self.set_aside += 1;
+                self.active = self.active.minus(share.held);
+                self.aside = self.aside.plus(share.held);
             }
             self.divide();
         }
-        self.shards.iter_mut().for_each(|share| share.refunded = 0);
+        for share in &mut self.shards {
+            share.dry |= !short && share.aside.is_none() && share.held.records == 0 && share.refunded == 0;
+            share.refunded = 0;
+        }
         self.refunded = 0;
+        self.was_shut = self.gate.shut;
         usize::try_from(self.set_aside - before).unwrap_or(usize::MAX)
     }
 
@@ -285,6 +319,7 @@ impl Budget {
     fn divide(&mut self) {
         let all = Held { records: self.limits.records.max(1), bytes: self.limits.bytes.max(1) };
         self.own = all.part(1, OWN_PARTS * self.open.max(1));
+        self.fair = all.part(1, self.open.max(1));
         let kept = all.part(self.open - self.set_aside, OWN_PARTS * self.open.max(1));
         let left = all.minus(self.aside);
         let high = Held { records: left.records.max(kept.records), bytes: left.bytes.max(kept.bytes) };
@@ -373,14 +408,57 @@ mod tests {
     }
 
     #[test]
-    fn shards_that_move_on_are_never_set_aside() {
+    fn shards_that_move_on_alike_are_never_set_aside() {
         let mut budget = budget(1_000, 1 << 30, 3);
+        assert_eq!(budget.tick(), 0, "the third one has nothing");
         for _ in 0..50 {
             fill(&mut budget);
-            (0..10).for_each(|_| [A, A, B].into_iter().for_each(|shard| budget.refund(shard, 1)));
+            (0..10).for_each(|_| [A, B].into_iter().for_each(|shard| budget.refund(shard, 1)));
             assert_eq!(budget.tick(), 0);
         }
         assert_eq!(fill(&mut budget), 0, "the limit alone holds them");
+    }
+
+    /// A source that gives equal parts of four shards in turn, in chunks, to handlers that want unequal ones: how
+    /// often a shard had nothing to handle, after a while.
+    fn starved(wants: [u64; 4]) -> usize {
+        let mut budget = budget(10_000, 1 << 30, 4);
+        let mut turns = (0..4).cycle().map(ShardIndex).flat_map(|shard| std::iter::repeat_n(shard, 600));
+        let mut starved = 0;
+        for round in 0..2_000 {
+            while budget.intake() == Intake::Take {
+                let shard = turns.next().unwrap_or(A);
+                if !budget.over_share(shard) {
+                    budget.debit(shard, 1);
+                }
+            }
+            for (shard, wants) in (0..4).map(ShardIndex).zip(wants) {
+                let has = budget.held_by(shard).records;
+                (0..has.min(wants)).for_each(|_| budget.refund(shard, 1));
+                starved += usize::from(has < wants && round > 100);
+            }
+            budget.tick();
+        }
+        starved
+    }
+
+    #[test]
+    fn a_shard_with_more_busy_keys_does_not_run_out_of_records() {
+        assert_eq!(starved([115, 100, 95, 90]), 0);
+        assert_eq!(starved([400, 100, 50, 50]), 0);
+    }
+
+    #[test]
+    fn a_shard_at_its_end_keeps_no_other_from_looking_far_ahead() {
+        let mut budget = budget(1_000, 1 << 30, 4);
+        budget.debit(A, 1);
+        assert_eq!(budget.tick(), 0);
+        (1..1_000).for_each(|_| budget.debit(A, 1));
+        for _ in 0..10 {
+            (0..50).for_each(|_| budget.refund(A, 1));
+            assert_eq!((budget.tick(), budget.over_share(A)), (0, false));
+            (0..50).for_each(|_| budget.debit(A, 1));
+        }
     }
 
     #[test]

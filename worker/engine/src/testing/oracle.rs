@@ -17,13 +17,16 @@ pub struct Oracle {
     process: usize,
 }
 
+/// Something for each key of each shard.
+type PerKey<T> = HashMap<(ShardId, Vec<u8>), T>;
+
 #[derive(Debug, Default)]
 struct Memory {
     records: HashMap<(ShardId, Offset), Life>,
     /// Offsets of a key that began, in order, with the fence.
-    begun: HashMap<(ShardId, Vec<u8>), Vec<(Fence, Offset)>>,
+    begun: PerKey<Vec<(Fence, Offset)>>,
     /// What executes of a key, and in which process.
-    executing: HashMap<(ShardId, Vec<u8>), Vec<(usize, Offset)>>,
+    executing: PerKey<Vec<(usize, Offset)>>,
     violations: Vec<String>,
 }
 

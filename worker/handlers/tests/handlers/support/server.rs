@@ -49,11 +49,6 @@ impl Server {
         .await
     }
 
-    /// Answers each request with these lines of actions.
-    pub(crate) async fn acting(lines: &str) -> Self {
-        Self::saying(actions(lines)).await
-    }
-
     /// How many connections were made so far.
     pub(crate) fn connections(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
