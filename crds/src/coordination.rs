@@ -45,10 +45,7 @@ pub enum CoordinationType {
 /// An etcd and a prefix in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [rule(
-    "self.endpoints.all(e, e.startsWith('https://')) || !has(self.tls) && self.endpoints.all(e, e.startsWith('http://'))",
-    "make all endpoints https, or all http without tls",
-)]))]
+#[schemars(extend("x-kubernetes-validations" = [rules::one_scheme()]))]
 pub struct EtcdCoordinationSpec {
     /// URLs of the servers.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]

@@ -115,8 +115,9 @@ pub struct LimitsSpec {
     #[serde(default = "records")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub records: u32,
-    /// Their bytes.
+    /// Their bytes: keys, values and headers.
     #[serde(default = "bytes")]
+    #[schemars(extend("x-kubernetes-validations" = rules::sized("64Ki", "1Ti")))]
     pub bytes: BytesText,
     /// Keys that have records waiting or executing.
     #[serde(default = "keys")]

@@ -247,8 +247,9 @@ pub struct HandlerOptionsSpec {
     pub heartbeat: DurationOrEmpty,
     /// How large an answer may be.
     #[serde(default = "max_response_bytes")]
+    #[schemars(extend("x-kubernetes-validations" = rules::sized("1Ki", "1Gi")))]
     pub max_response_bytes: BytesText,
-    /// Records of different keys asked about together, for http and container. Absent: one by one.
+    /// Records of different keys asked about together, for http and container handlers. Absent: one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchSpec>,
 }

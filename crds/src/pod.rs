@@ -197,8 +197,8 @@ pub(crate) fn opaque_list(_: &mut SchemaGenerator) -> Schema {
 /// Schema of a list of such parts that have names.
 pub(crate) fn named_list(_: &mut SchemaGenerator) -> Schema {
     list_of(
-        &json!({"name": {"type": "string", "maxLength": 253}}),
-        &json!([rule("has(self.name)", "every variable needs a name")]),
+        &json!({"name": {"type": "string", "maxLength": 253, "description": "Its name."}}),
+        &json!([rule("has(self.name)", "every variable needs a name: add name")]),
     )
 }
 
@@ -206,23 +206,27 @@ pub(crate) fn named_list(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn mount_list(_: &mut SchemaGenerator) -> Schema {
     list_of(
         &json!({
-            "name": {"type": "string", "maxLength": 253},
-            "mountPath": {"type": "string", "maxLength": 1024},
+            "name": {"type": "string", "maxLength": 253, "description": "Name of one of pod.volumes."},
+            "mountPath": {"type": "string", "maxLength": 1024, "description": "Where it is seen."},
         }),
         &json!([rule(
             "has(self.name) && has(self.mountPath)",
-            "every volume mount needs name and mountPath"
+            "every volume mount needs name and mountPath: add them"
         )]),
     )
 }
 
 /// Schema of volumes: anything but the node's own files.
 pub(crate) fn volume_list(_: &mut SchemaGenerator) -> Schema {
-    let opaque = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let refused = json!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+        "description": "Refused: the node's own files.",
+    });
     list_of(
-        &json!({"name": {"type": "string", "maxLength": 63}, "hostPath": opaque}),
+        &json!({"name": {"type": "string", "maxLength": 63, "description": "Its name."}, "hostPath": refused}),
         &json!([
-            rule("has(self.name)", "every volume needs a name"),
+            rule("has(self.name)", "every volume needs a name: add name"),
             rule(
                 "!has(self.hostPath)",
                 "hostPath is refused: use a persistentVolumeClaim, emptyDir, secret or configMap"
@@ -237,8 +241,8 @@ pub(crate) fn security_context(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "x-kubernetes-preserve-unknown-fields": true,
         "properties": {
-            "privileged": {"type": "boolean"},
-            "allowPrivilegeEscalation": {"type": "boolean"},
+            "privileged": {"type": "boolean", "description": "Refused when true."},
+            "allowPrivilegeEscalation": {"type": "boolean", "description": "Refused when true."},
         },
         "x-kubernetes-validations": [
             rule(

@@ -55,6 +55,25 @@ pub fn between_or_empty(low: &str, high: &str) -> Value {
     }])
 }
 
+/// A size within these bounds, both included.
+pub fn sized(low: &str, high: &str) -> Value {
+    json!([{
+        "rule": format!(
+            "quantity(self).compareTo(quantity('{low}')) >= 0 && quantity(self).compareTo(quantity('{high}')) <= 0"
+        ),
+        "message": format!("must be between {low} and {high}"),
+    }])
+}
+
+/// All servers by https, or all by http and without TLS settings.
+pub fn one_scheme() -> Value {
+    rule(
+        "self.endpoints.all(e, e.startsWith('https://')) || \
+         !has(self.tls) && self.endpoints.all(e, e.startsWith('http://'))",
+        "make all endpoints https, or all http without tls",
+    )
+}
+
 /// A value that stays as it was first written.
 pub fn immutable(message: &str) -> Value {
     json!([rule("self == oldSelf", message)])

@@ -85,10 +85,10 @@ fn builtin_rules() -> Value {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScalingRowSpec {
-    /// Up to this lag in records
+    /// Lag in records up to which this row decides.
     #[schemars(range(min = 0, max = 1_000_000_000_000_i64))]
     pub lag: i64,
-    /// there are so many replicas.
+    /// Replicas there are then.
     #[schemars(range(min = 0, max = 10_000))]
     pub replicas: u32,
 }
@@ -126,7 +126,7 @@ impl Default for BuiltinScalingSpec {
     "!has(self.maxSurge) || !has(self.maxUnavailable) || \
      !(self.maxSurge == 0 || self.maxSurge == '0' || self.maxSurge == '0%') || \
      !(self.maxUnavailable == 0 || self.maxUnavailable == '0' || self.maxUnavailable == '0%')",
-    "maxSurge and maxUnavailable can't both be 0: nothing could be replaced",
+    "maxSurge and maxUnavailable can't both be 0, nothing could be replaced: set one of them",
 )]))]
 pub struct RolloutSpec {
     /// Workers that may run beyond the replicas, a number or a percentage.

@@ -88,7 +88,7 @@ fn property_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 }
 
 /// Settings of the client library that Keyweir derives from the object.
-pub const OWNED_PROPERTIES: [&str; 26] = [
+pub const OWNED_PROPERTIES: [&str; 29] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "group.id",
@@ -115,6 +115,9 @@ pub const OWNED_PROPERTIES: [&str; 26] = [
     "statistics.interval.ms",
     "max.poll.interval.ms",
     "session.timeout.ms",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+    "log.queue",
 ];
 
 fn property_rules() -> Value {
@@ -184,6 +187,7 @@ pub enum StartPosition {
 /// Changes under paths of an etcd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [rules::one_scheme()]))]
 pub struct EtcdSourceSpec {
     /// URLs of the servers.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
@@ -236,11 +240,16 @@ fn watch_buffer() -> u32 {
 /// Topics of the embedded log: one process, one data directory, no broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "has(self.group) == has(oldSelf.group) && (!has(self.group) || self.group == oldSelf.group)",
+    "group can't change, the progress belongs to it: create a new StreamConsumer",
+)]))]
 pub struct EmbeddedSourceSpec {
     /// Topics to read; they are created where missing.
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub topics: Vec<TopicName>,
-    /// Name of the progress, so that several objects can read one topic. Absent: the object's name.
+    /// Name of the progress, so that several objects can read one topic. Absent: the object's name. It can't
+    /// change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 242), regex(pattern = "^[a-zA-Z0-9._-]+$"))]
     pub group: Option<String>,
@@ -270,6 +279,7 @@ pub struct RetentionSpec {
     pub age: DurationText,
     /// How large a topic may get.
     #[serde(default = "retention_bytes")]
+    #[schemars(extend("x-kubernetes-validations" = rules::sized("1Mi", "999Ti")))]
     pub bytes: BytesText,
 }
 

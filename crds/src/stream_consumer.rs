@@ -180,13 +180,20 @@ fn spec_rules() -> Value {
         ),
         rule_at(
             ".routing",
-            "self.routing != 'Key' || !has(self.coordination) || self.coordination.type == 'Etcd'",
+            "self.routing != 'Key' || \
+             !has(self.source.embedded) && (!has(self.coordination) || self.coordination.type == 'Etcd')",
             "routing: Key needs members that meet: set coordination.type: Etcd or routing: Partition",
         ),
         rule_at(
             ".key",
             "self.key.from != 'JSONPointer' || self.decode.format in ['JSON', 'Streamback']",
             "key.from: JSONPointer needs a JSON value: set decode.format: JSON",
+        ),
+        rule_at(
+            ".handlerOptions.batch",
+            "!has(self.handlerOptions.batch) || has(self.handler.http) || has(self.handler.container) || \
+             has(self.routes) && self.routes.exists(r, has(r.handler.http))",
+            "only http and container handlers take batches: remove handlerOptions.batch",
         ),
         rule_at(
             ".replicas",
@@ -239,7 +246,9 @@ fn dead_letter_rule(field: &str, given: &str) -> Value {
              !(has(self.source.kafka) && self.{field}.deadLetter.topic in self.source.kafka.topics) && \
              !(has(self.source.embedded) && self.{field}.deadLetter.topic in self.source.embedded.topics)"
         ),
-        "dead letters would be read again: name a topic that is not among the source's topics",
+        &format!(
+            "{field}.deadLetter would be read again: name a topic that is not among the source's topics"
+        ),
     )
 }
 
