@@ -1,18 +1,13 @@
-//! From manifest to configuration, and every mistake at once.
+//! Here or in a cluster: what the place gives, what it does not do, and every mistake at once.
 
 use std::path::PathBuf;
 
 use keyweir_contract::handler::Handler;
 use keyweir_contract::policy::{Concurrency, ExhaustedAction, KeySelector};
 use keyweir_contract::source::{Coordination, Source};
-use keyweir_crds::StreamConsumer;
 use keyweir_render::{Environment, Local, Mistake, Rendered, render};
 
-fn object(yaml: &str) -> StreamConsumer {
-    let value: serde_json::Value = serde_saphyr::from_str(yaml).expect("the fixture is YAML");
-    let value = keyweir_crds::schema::with_defaults(keyweir_crds::schema::stream_consumer(), value);
-    serde_json::from_value(value).expect("the fixture is a StreamConsumer")
-}
+use crate::{MINIMAL, object};
 
 fn local(local: Local) -> Environment {
     Environment::local(PathBuf::from("/secrets"), local)
@@ -25,17 +20,6 @@ fn rendered(yaml: &str) -> Rendered {
 fn mistakes(yaml: &str) -> Vec<Mistake> {
     render(&object(yaml), &local(Local::default())).expect_err("the fixture is wrong")
 }
-
-const MINIMAL: &str = "
-apiVersion: keyweir.io/v1alpha1
-kind: StreamConsumer
-metadata: {name: orders}
-spec:
-  source:
-    kafka: {bootstrapServers: ['kafka:9092'], topics: [orders], group: orders}
-  handler:
-    http: {url: 'http://orders/'}
-";
 
 #[test]
 fn the_minimal_object_gets_the_documented_defaults() {

@@ -1,0 +1,135 @@
+//! Each field of a spec: a value for it, and what it is in the configuration.
+
+/// One field of a spec, said, and where a worker reads it.
+pub(crate) struct Field {
+    pub(crate) field: &'static str,
+    pub(crate) spec: &'static str,
+    pub(crate) at: &'static str,
+    pub(crate) is: &'static str,
+}
+
+const fn row(field: &'static str, spec: &'static str, at: &'static str, is: &'static str) -> Field {
+    Field { field, spec, at, is }
+}
+
+/// What the operator does with Deployments, and no worker is told.
+pub(crate) const THE_OPERATORS: [&str; 20] = [
+    "class",
+    "replicas",
+    "scaling",
+    "rollout",
+    "deletionPolicy",
+    "pod",
+    "worker.image",
+    "worker.imagePullPolicy",
+    "handler.container.image",
+    "handler.container.imagePullPolicy",
+    "handler.container.command",
+    "handler.container.args",
+    "handler.container.env",
+    "handler.container.envFrom",
+    "handler.container.resources",
+    "handler.container.readinessProbe",
+    "handler.container.livenessProbe",
+    "handler.container.startupProbe",
+    "handler.container.volumeMounts",
+    "handler.container.securityContext",
+];
+
+// A row a line, so that it reads as a table.
+#[rustfmt::skip]
+pub(crate) const FIELDS: &[Field] = &[
+    // source.kafka
+    row("source.kafka.bootstrapServers", "source: {kafka: {bootstrapServers: ['a:1', 'b:2']}}", "/fixed/source/kafka/endpoint/bootstrapServers", r#"["a:1","b:2"]"#),
+    row("source.kafka.topics", "source: {kafka: {topics: [a, b]}}", "/fixed/source/kafka/topics", r#"["a","b"]"#),
+    row("source.kafka.group", "source: {kafka: {group: g}}", "/fixed/source/kafka/group", r#""g""#),
+    row("source.kafka.startAt.position", "source: {kafka: {startAt: {position: Latest}}}", "/fixed/source/kafka/startAt", r#""latest""#),
+    row("source.kafka.startAt.time", "source: {kafka: {startAt: {position: Timestamp, time: '1970-01-01T00:00:01Z'}}}", "/fixed/source/kafka/startAt/timestamp/unixMillis", "1000"),
+    row("source.kafka.partitionDiscoveryInterval", "source: {kafka: {partitionDiscoveryInterval: 5s}}", "/fixed/source/kafka/partitionDiscoveryInterval", r#""5s""#),
+    row("source.kafka.tls.ca", "source: {kafka: {tls: {ca: {secretKeyRef: {name: a, key: b}}}}}", "/fixed/source/kafka/endpoint/tls/ca", r#""/secrets/a/b""#),
+    row("source.kafka.tls.clientCertificate", "source: {kafka: {tls: {clientCertificate: {secretName: a, keyKey: k}}}}", "/fixed/source/kafka/endpoint/tls/client", r#"{"certificate":"/secrets/a/tls.crt","key":"/secrets/a/k"}"#),
+    row("source.kafka.sasl", "source: {kafka: {sasl: {mechanism: SCRAM-SHA-256, username: u, passwordSecretKeyRef: {name: a, key: b}}}}", "/fixed/source/kafka/endpoint/sasl", r#"{"mechanism":"SCRAM-SHA-256","login":{"username":"u","passwordFile":"/secrets/a/b"}}"#),
+    row("source.kafka.properties", "source: {kafka: {properties: {fetch.max.bytes: '1'}}}", "/fixed/source/kafka/endpoint/properties", r#"{"fetch.max.bytes":"1"}"#),
+    // source.etcd
+    row("source.etcd.endpoints", "source: {kafka: null, etcd: {endpoints: ['http://a:1'], paths: [/p]}}", "/fixed/source/etcd/endpoint/endpoints", r#"["http://a:1"]"#),
+    row("source.etcd.paths", "source: {kafka: null, etcd: {endpoints: ['http://a:1'], paths: [/p, /q]}}", "/fixed/source/etcd/paths", r#"["/p","/q"]"#),
+    row("source.etcd.delivery", "source: {kafka: null, etcd: {endpoints: ['http://a:1'], paths: [/p], delivery: Every}}", "/fixed/source/etcd/delivery", r#""Every""#),
+    row("source.etcd.startAt", "source: {kafka: null, etcd: {endpoints: ['http://a:1'], paths: [/p], startAt: Now}}", "/fixed/source/etcd/startAt", r#""Now""#),
+    row("source.etcd.slots", "source: {kafka: null, etcd: {endpoints: ['http://a:1'], paths: [/p], slots: 7}}", "/fixed/source/etcd/slots", "7"),
+    row("source.etcd.pageSize", "source: {kafka: null, etcd: {endpoints: ['http://a:1'], paths: [/p], pageSize: 7}}", "/fixed/source/etcd/pageSize", "7"),
+    row("source.etcd.watchBuffer", "source: {kafka: null, etcd: {endpoints: ['http://a:1'], paths: [/p], watchBuffer: 7}}", "/fixed/source/etcd/watchBuffer", "7"),
+    row("source.etcd.tls", "source: {kafka: null, etcd: {endpoints: ['https://a:1'], paths: [/p], tls: {ca: {configMapKeyRef: {name: a, key: b}}}}}", "/fixed/source/etcd/endpoint/tls/ca", r#""/config-maps/a/b""#),
+    row("source.etcd.auth", "source: {kafka: null, etcd: {endpoints: ['https://a:1'], paths: [/p], auth: {username: u, passwordSecretKeyRef: {name: a, key: b}}}}", "/fixed/source/etcd/endpoint/login", r#"{"username":"u","passwordFile":"/secrets/a/b"}"#),
+    // source.embedded
+    row("source.embedded.topics", "source: {kafka: null, embedded: {topics: [a]}}", "/fixed/source/embedded/topics", r#"["a"]"#),
+    row("source.embedded.group", "source: {kafka: null, embedded: {topics: [a], group: g}}", "/fixed/source/embedded/group", r#""g""#),
+    row("source.embedded.startAt", "source: {kafka: null, embedded: {topics: [a], startAt: {position: Latest}}}", "/fixed/source/embedded/startAt", r#""latest""#),
+    row("source.embedded.partitions", "source: {kafka: null, embedded: {topics: [a], partitions: 3}}", "/fixed/source/embedded/partitions", "3"),
+    row("source.embedded.retention.age", "source: {kafka: null, embedded: {topics: [a], retention: {age: 2h}}}", "/fixed/source/embedded/retentionAge", r#""2h""#),
+    row("source.embedded.retention.bytes", "source: {kafka: null, embedded: {topics: [a], retention: {bytes: 2Gi}}}", "/fixed/source/embedded/retentionBytes", r#""2Gi""#),
+    // coordination
+    row("coordination.type", "coordination: {type: None}", "/fixed/coordination", r#""none""#),
+    row("coordination.memberTTL", "coordination: {type: Etcd, memberTTL: 9s, etcd: {endpoints: ['http://a:1']}}", "/fixed/coordination/etcd/memberTTL", r#""9s""#),
+    row("coordination.etcd.endpoints", "coordination: {type: Etcd, etcd: {endpoints: ['http://a:1']}}", "/fixed/coordination/etcd/endpoint/endpoints", r#"["http://a:1"]"#),
+    row("coordination.etcd.prefix", "coordination: {type: Etcd, etcd: {endpoints: ['http://a:1'], prefix: /p}}", "/fixed/coordination/etcd/prefix", r#""/p""#),
+    row("coordination.etcd.tls", "coordination: {type: Etcd, etcd: {endpoints: ['https://a:1'], tls: {clientCertificate: {secretName: a}}}}", "/fixed/coordination/etcd/endpoint/tls/client/certificate", r#""/secrets/a/tls.crt""#),
+    row("coordination.etcd.auth", "coordination: {type: Etcd, etcd: {endpoints: ['https://a:1'], auth: {username: u, passwordSecretKeyRef: {name: a, key: b}}}}", "/fixed/coordination/etcd/endpoint/login/passwordFile", r#""/secrets/a/b""#),
+    // records
+    row("decode.format", "decode: {format: JSON}", "/fixed/decode/format", r#""JSON""#),
+    row("decode.recordTypeHeader", "decode: {recordTypeHeader: t}", "/fixed/decode/recordTypeHeader", r#""t""#),
+    row("key.from", "key: {from: RecordKey}", "/fixed/key/selector", r#""recordKey""#),
+    row("key.header", "key: {from: Header, header: h}", "/fixed/key/selector/header", r#""h""#),
+    row("key.jsonPointer", "{decode: {format: JSON}, key: {from: JSONPointer, jsonPointer: /a/b}}", "/fixed/key/selector/jsonPointer", r#""/a/b""#),
+    row("key.nullKey", "key: {nullKey: Ordered}", "/fixed/key/nullKey", r#""Ordered""#),
+    row("ordering", "ordering: Partition", "/fixed/ordering", r#""Partition""#),
+    row("routing", "routing: Key", "/fixed/routing", r#""Key""#),
+    row("execution.concurrency", "execution: {concurrency: 7}", "/live/execution/concurrency/fixed", "7"),
+    row("execution.profile", "execution: {profile: SlowNetwork}", "/live/execution/concurrency/perCpu", "16"),
+    row("execution.limits.records", "execution: {limits: {records: 7}}", "/live/execution/limits/records", "7"),
+    row("execution.limits.bytes", "execution: {limits: {bytes: 7Mi}}", "/live/execution/limits/bytes", r#""7Mi""#),
+    row("execution.limits.keys", "execution: {limits: {keys: 7}}", "/live/execution/limits/keys", "7"),
+    row("execution.limits.recordsPerKey", "execution: {limits: {recordsPerKey: 7}}", "/live/execution/limits/recordsPerKey", "7"),
+    row("execution.rateLimit", "execution: {rateLimit: {recordsPerSecond: 7}}", "/live/execution/rateLimit/recordsPerSecond", "7"),
+    // handlers
+    row("handler.http.url", "handler: {http: {url: 'http://b/'}}", "/fixed/handler/handler/http/url", r#""http://b/""#),
+    row("handler.container.port", "handler: {http: null, container: {image: a, port: 9}}", "/fixed/handler/handler/container/port", "9"),
+    row("handler.container.path", "handler: {http: null, container: {image: a, path: /r}}", "/fixed/handler/handler/container/path", r#""/r""#),
+    row("handler.exec.command", "handler: {http: null, exec: {command: [a]}}", "/fixed/handler/handler/exec/command", r#""a""#),
+    row("handler.exec.args", "handler: {http: null, exec: {command: [a, b], args: [c]}}", "/fixed/handler/handler/exec/args", r#"["b","c"]"#),
+    row("handler.exec.env", "handler: {http: null, exec: {command: [a], env: {A: b}}}", "/fixed/handler/handler/exec/env", r#"{"A":"b"}"#),
+    row("handler.exec.workingDirectory", "handler: {http: null, exec: {command: [a], workingDirectory: /w}}", "/fixed/handler/handler/exec/workingDirectory", r#""/w""#),
+    row("handler.exec.processes", "handler: {http: null, exec: {command: [a], processes: 3}}", "/fixed/handler/handler/exec/processes", "3"),
+    row("handler.exec.recordsPerProcess", "handler: {http: null, exec: {command: [a], recordsPerProcess: 3}}", "/fixed/handler/handler/exec/recordsPerProcess", "3"),
+    row("handler.builtin.type", "handler: {http: null, builtin: {type: Echo}}", "/fixed/handler/handler/builtin", r#""echo""#),
+    row("handler.builtin.delay", "handler: {http: null, builtin: {type: Delay, delay: 7ms}}", "/fixed/handler/handler/builtin/delay/duration", r#""7ms""#),
+    row("handler.builtin.map", "{handler: {http: null, builtin: {type: Map, map: {expression: x, output: o}}}, outputs: [{name: o, kafka: {topic: t}}]}", "/fixed/handler/handler/builtin/map", r#"{"expression":"x","output":"o"}"#),
+    row("handler.builtin.fail", "handler: {http: null, builtin: {type: Fail, fail: {reason: R, attempts: 2}}}", "/fixed/handler/handler/builtin/fail", r#"{"reason":"R","attempts":2}"#),
+    row("handler.native.name", "handler: {http: null, native: {name: mine}}", "/fixed/handler/handler/native/name", r#""mine""#),
+    row("handlerOptions.timeout", "handlerOptions: {timeout: None}", "/fixed/handler/options/timeout", "null"),
+    row("handlerOptions.heartbeat", "handlerOptions: {heartbeat: 3s}", "/fixed/handler/options/heartbeat", r#""3s""#),
+    row("handlerOptions.maxResponseBytes", "handlerOptions: {maxResponseBytes: 2Mi}", "/fixed/handler/options/maxResponseBytes", r#""2Mi""#),
+    row("handlerOptions.batch", "handlerOptions: {batch: {maxRecords: 7}}", "/fixed/handler/options/batch", r#"{"maxRecords":7,"linger":"5ms"}"#),
+    row("routes[].name", "routes: [{name: r, topics: [orders], handler: {builtin: {type: Drop}}}]", "/fixed/routes/0/name", r#""r""#),
+    row("routes[].topics", "routes: [{name: r, topics: [orders], handler: {builtin: {type: Drop}}}]", "/fixed/routes/0/topics", r#"["orders"]"#),
+    row("routes[].recordTypes", "routes: [{name: r, recordTypes: [T], handler: {builtin: {type: Drop}}}]", "/fixed/routes/0/recordTypes", r#"["T"]"#),
+    row("routes[].handler", "{handlerOptions: {timeout: 1s}, routes: [{name: r, topics: [orders], handler: {http: {url: 'http://r/'}}}]}", "/fixed/routes/0/handler", r#"{"handler":{"http":{"url":"http://r/"}},"options":{"timeout":"1s","heartbeat":null,"maxResponseBytes":"1Mi","batch":null}}"#),
+    // the end of the road
+    row("onUnknown", "onUnknown: {action: Skip}", "/fixed/onUnknown/exhaust", r#""skip""#),
+    row("onUndecodable", "onUndecodable: {action: Stop}", "/fixed/onUndecodable", r#""stop""#),
+    row("onExhausted", "onExhausted: {action: Park, park: {blocksKey: true}}", "/fixed/onExhausted/park/blocksKey", "true"),
+    row("retry.maxAttempts", "retry: {maxAttempts: 7}", "/live/retry/maxAttempts", "7"),
+    row("retry.initialDelay", "retry: {initialDelay: 7ms}", "/live/retry/initialDelay", r#""7ms""#),
+    row("retry.factor", "retry: {factor: 7}", "/live/retry/factor", "7"),
+    row("retry.maxDelay", "retry: {maxDelay: 7s}", "/live/retry/maxDelay", r#""7s""#),
+    row("retry.jitterPercent", "retry: {jitterPercent: 7}", "/live/retry/jitterPercent", "7"),
+    row("retry.retryOn", "retry: {retryOn: [HandlerTimeout]}", "/live/retry/retryOn", r#"["HandlerTimeout"]"#),
+    row("outputs", "outputs: [{name: o, kafka: {topic: t}}]", "/fixed/outputs", r#"[{"name":"o","topic":"t"}]"#),
+    // running
+    row("checkpointInterval", "checkpointInterval: 7s", "/live/checkpointInterval", r#""7s""#),
+    row("drainTimeout", "drainTimeout: 7s", "/live/drainTimeout", r#""7s""#),
+    row("state", "state: Stopped", "/live/state", r#""Stopped""#),
+    row("pausedPartitions", "pausedPartitions: [{topic: orders, partitions: [1, 2]}]", "/live/pausedPartitions", r#"[{"topic":"orders","partition":1},{"topic":"orders","partition":2}]"#),
+    row("worker.maxLifetime", "worker: {maxLifetime: 7h}", "/fixed/process/maxLifetime", r#""7h""#),
+    row("observability.logLevel", "observability: {logLevel: Debug}", "/live/logLevel", r#""Debug""#),
+    row("observability.tracing.otlpEndpoint", "observability: {tracing: {otlpEndpoint: 'http://o:4317'}}", "/fixed/process/otlpEndpoint", r#""http://o:4317""#),
+];
