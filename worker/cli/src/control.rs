@@ -44,6 +44,8 @@ pub(crate) struct Control {
 impl Control {
     /// The process at a URL, or else the one that has a data directory open.
     pub(crate) fn reach(data: &Path, url: Option<&str>) -> Result<Self, ControlError> {
+        // The client wants one chosen before it is made. An error says that it was: by an earlier call.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         if let Some(url) = url {
             let client = Client::builder().build().map_err(ControlError::Client)?;
             let base = url.trim_end_matches('/').to_owned();
@@ -105,6 +107,13 @@ pub(crate) fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_can_be_made_again_and_again() {
+        for url in ["http://127.0.0.1:1/", "https://keyweir.example/"] {
+            assert!(Control::reach(Path::new("."), Some(url)).is_ok());
+        }
+    }
 
     #[test]
     fn what_is_special_in_a_url_is_escaped() {

@@ -94,8 +94,15 @@ fn stream_consumer(document: &Document<'_>, value: Value) -> Result<StreamConsum
     if value.get("apiVersion").and_then(Value::as_str) != Some(&version) {
         return Err(vec![document.at("apiVersion", &format!("want apiVersion: {version}"))]);
     }
-    if value.pointer("/metadata/name").and_then(Value::as_str).is_none_or(str::is_empty) {
-        return Err(vec![document.at("metadata", "give the object a name")]);
+    match value.pointer("/metadata/name") {
+        Some(Value::String(name)) if !name.is_empty() => {}
+        None | Some(Value::Null | Value::String(_)) => {
+            return Err(vec![document.at("metadata", "give the object a name")]);
+        }
+        Some(other) => {
+            let text = format!("YAML reads this as {other}: put the name in quotes");
+            return Err(vec![document.at("metadata.name", &text)]);
+        }
     }
     let schema = schema::stream_consumer();
     let mut value = schema::with_defaults(schema, value);
