@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use keyweir_core::{Fence, ShardId};
-use keyweir_engine::ports::{Observer, RecordEvent, ShardEvent};
+use keyweir_engine::ports::{Aside, Observer, RecordEvent, ShardEvent};
 use keyweir_engine::{Record, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,9 @@ pub struct Line {
     /// How an attempt ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Ending>,
+    /// Where its road ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<Road>,
     /// Who wrote this.
     pub member: Arc<str>,
     /// The owner's fence.
@@ -59,6 +62,8 @@ pub enum Step {
     Started,
     /// A handler answered, or was cancelled.
     Ended,
+    /// No attempt could save it, and where its road ends is durable.
+    SetAside,
     /// A shard is owned from now on.
     Owned,
     /// A shard's last checkpoint is written and nothing of it is in flight.
@@ -79,6 +84,18 @@ pub enum Ending {
     Unavailable,
     /// Cancelled: the shard was taken away, or the process stopped.
     Cancelled,
+}
+
+/// Where the road of a record ends that no attempt could save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Road {
+    /// In a dead-letter topic.
+    DeadLettered,
+    /// Parked, until a person releases or skips it.
+    Parked,
+    /// Dropped, because the policy says so.
+    Skipped,
 }
 
 /// Why the event log could not be opened.
@@ -122,6 +139,7 @@ impl EventLog {
             key: None,
             attempt: None,
             verdict: None,
+            aside: None,
             member: Arc::clone(&self.member),
             fence,
             monotonic_us: self.began.elapsed().as_micros() as u64,
@@ -176,12 +194,20 @@ impl Observer for EventLog {
                 };
                 (Step::Ended, Some(attempt.0), Some(ending))
             }
+            RecordEvent::SetAside(_) => (Step::SetAside, None, None),
         };
         let mut line = self.line(step, shard, fence);
         line.offset = Some(record.offset.0);
         line.key = key.map(|key| format!("{:016x}", key_hash(key)));
         line.attempt = attempt;
         line.verdict = verdict;
+        if let RecordEvent::SetAside(aside) = event {
+            line.aside = Some(match aside {
+                Aside::DeadLettered => Road::DeadLettered,
+                Aside::Parked => Road::Parked,
+                Aside::Skipped => Road::Skipped,
+            });
+        }
         self.write(&line);
     }
 

@@ -4,13 +4,14 @@
 //! LOG… ──▶ logs.rs (merged by time) ──▶ oracle.rs (a byte a record, a lane a key) ──▶ findings.rs
 //! --expect LOG… ────────────────────────────────────────────────────────────────────▶
 //! ```
-//! * **lost**: sent (or, without `--expect`, polled) and never done;
+//! * **lost**: sent and never done; without `--expect`: read, never done, and a newer owner went past it;
 //! * **order**: a key went back under the same fence, or passed a record of it that had not ended;
 //! * **double handling**: two records of a key executed at once;
 //! * **double ownership**: two members owned a shard at once, or one that had lost it started a record.
 //!
-//! A record that is handled again under a newer fence is a duplicate: counted, not blamed. A record whose last
-//! attempt failed and that its key went past was set aside; released, it may come out of its order.
+//! A record that is handled again under a newer fence is a duplicate: counted, not blamed. A record that was
+//! dead-lettered, parked or skipped is not lost; released, it may come out of its order. What the last owner had read
+//! and not finished is unfinished, not lost: only `--expect` can tell that nothing more will come.
 
 mod findings;
 mod logs;

@@ -23,6 +23,8 @@ pub(super) struct Summary {
 struct Part {
     name: String,
     total: Counters,
+    /// Records that were executing at the end and were cancelled.
+    cut_off: usize,
     troubles: Vec<String>,
     object: Option<Object>,
     proven: Option<Findings>,
@@ -52,6 +54,11 @@ impl Summary {
         self.parts.iter().map(|part| part.total.parked + part.total.dead_lettered).sum()
     }
 
+    /// Records that were cut off; the next run handles them.
+    pub(super) fn cut_off(&self) -> usize {
+        self.parts.iter().map(|part| part.cut_off).sum()
+    }
+
     pub(super) fn as_json(&self) -> Value {
         let seconds = self.took.as_secs_f64();
         let objects = self.parts.iter().map(|part| {
@@ -59,6 +66,7 @@ impl Summary {
             json!({
                 "object": part.name, "records": total.completed, "retries": total.retries,
                 "parked": total.parked, "deadLettered": total.dead_lettered, "skipped": total.skipped,
+                "cutOff": part.cut_off,
                 "keys": part.proven.as_ref().map(Findings::keys),
                 "orderKept": part.proven.as_ref().map(Findings::order_is_kept),
                 "troubles": part.troubles,
@@ -78,7 +86,14 @@ impl Part {
         let object = objects.iter().find(|object| object.name() == name).cloned();
         let log = object.as_ref().and_then(|object| object.config.fixed.process.event_log.clone());
         let proven = log.and_then(|log| verify::look(&[log], &[]).ok());
-        Self { name: name.to_owned(), total: Counters::default(), troubles: Vec::new(), object, proven }
+        Self {
+            name: name.to_owned(),
+            total: Counters::default(),
+            cut_off: 0,
+            troubles: Vec::new(),
+            object,
+            proven,
+        }
     }
 
     fn add(&mut self, report: Option<&PumpReport>) {
@@ -93,6 +108,7 @@ impl Part {
         total.dead_lettered += more.dead_lettered;
         total.skipped += more.skipped;
         total.outputs += more.outputs;
+        self.cut_off += report.cancelled;
         if let Some(failure) = &report.stopped {
             self.troubles.push(format!("stopped by its policy: {failure}"));
         }
@@ -118,6 +134,9 @@ impl Part {
         if total.skipped > 0 {
             row("skipped", total.skipped.to_string());
         }
+        if self.cut_off > 0 {
+            row("cut off", format!("{}: the next run handles them", self.cut_off));
+        }
         if let Some(object) = &self.object {
             row("handled by", manifests::handler_of(&object.config));
         }
@@ -136,10 +155,11 @@ impl Part {
             Ordering::None => return "none was asked for".to_owned(),
         };
         match &self.proven {
-            Some(proven) if proven.is_clean() => format!("{kept}: every step was checked, nothing lost"),
-            Some(proven) if proven.order_is_kept() => {
-                format!("{kept}: every step was checked; {} records are left for the next run", proven.lost())
+            Some(proven) if proven.is_clean() && proven.unfinished > 0 => {
+                let left = proven.unfinished;
+                format!("{kept}: every step was checked; {left} records are left for the next run")
             }
+            Some(proven) if proven.is_clean() => format!("{kept}: every step was checked, nothing lost"),
             Some(_) => "VIOLATED: see keyweir verify".to_owned(),
             None => format!("{kept} (--event-log FILE lets keyweir verify prove it)"),
         }

@@ -50,8 +50,10 @@ pub(crate) struct Findings {
     pub(crate) attempts: u64,
     /// Records that were begun again after they were done.
     pub(crate) duplicates: u64,
-    /// Records whose last attempt failed.
+    /// Records that were dead-lettered, parked or skipped.
     pub(crate) set_aside: u64,
+    /// Records that the last owner had read and not finished when the log ends: the next run handles them.
+    pub(crate) unfinished: u64,
     /// Tenures of shards.
     pub(crate) fences: u64,
     /// Lines that were cut off by a kill.
@@ -71,11 +73,6 @@ impl Findings {
     /// How many keys there were.
     pub(crate) fn keys(&self) -> u64 {
         self.keys
-    }
-
-    /// Records that were never done.
-    pub(crate) fn lost(&self) -> u64 {
-        self.lost.count
     }
 
     /// Whether order and ownership were kept, whatever is unfinished.
@@ -119,6 +116,7 @@ impl fmt::Display for Findings {
         row("attempts", self.attempts)?;
         row("duplicates", self.duplicates)?;
         row("set aside", self.set_aside)?;
+        row("unfinished", self.unfinished)?;
         row("tenures", self.fences)?;
         row("torn lines", self.torn)?;
         for (kind, broken) in self.kinds() {

@@ -11,8 +11,8 @@ use crate::send::Sent;
 
 const POLLED: u8 = 1;
 const DONE: u8 = 2;
-/// Its last attempt failed.
-const FAILED: u8 = 4;
+/// It was dead-lettered, parked or skipped.
+const ASIDE: u8 = 4;
 /// It was set aside and is handled again, out of its order.
 const RELEASED: u8 = 8;
 /// Its state belongs to the newest fence.
@@ -31,6 +31,8 @@ struct Shard {
     lanes: HashMap<u64, Lane>,
     /// What the current states belong to.
     fence: Fence,
+    /// The furthest that was read under this fence.
+    furthest: Option<i64>,
 }
 
 /// What is known of one key of a shard.
@@ -78,6 +80,7 @@ impl Shard {
     fn enter(&mut self, fence: Fence) {
         if fence > self.fence {
             self.fence = fence;
+            self.furthest = None;
             self.states.iter_mut().for_each(|state| *state &= !(CURRENT | DONE_NOW | RELEASED));
         }
     }
@@ -126,13 +129,17 @@ impl Oracle {
                     Step::Polled => polled(shard, &event, findings),
                     Step::Started => started(shard, &event, findings),
                     Step::Ended => ended(shard, &event, findings),
+                    Step::SetAside => set_aside(shard, &event),
                     _ => drop(shard.state(offset)),
+                }
+                if line.fence == shard.fence {
+                    shard.furthest = shard.furthest.max(Some(offset));
                 }
             }
         }
     }
 
-    /// Counts what is known at the end. `judge` = what was polled and not done is lost.
+    /// Counts what is known at the end. `judge` = what was read, is not done and was passed by a newer owner is lost.
     pub(super) fn finish(&mut self, judge: bool) -> Findings {
         let mut findings = std::mem::take(&mut self.findings);
         findings.keys = self.keys.len() as u64;
@@ -141,12 +148,20 @@ impl Oracle {
             for (place, state) in shard.states.iter().enumerate().filter(|(_, state)| **state & POLLED != 0) {
                 findings.records += 1;
                 findings.done += u64::from(state & DONE != 0);
-                findings.set_aside += u64::from(state & (DONE | FAILED) == FAILED);
-                if judge && state & (DONE | FAILED) == 0 {
-                    let offset = shard.base + place as i64;
+                findings.set_aside += u64::from(state & (DONE | ASIDE) == ASIDE);
+                if state & (DONE | ASIDE) != 0 {
+                    continue;
+                }
+                let offset = shard.base + place as i64;
+                let passed =
+                    state & CURRENT == 0 && shard.furthest.is_some_and(|furthest| furthest >= offset);
+                if judge && passed {
+                    let newest = shard.fence;
                     findings.broken(Kind::Lost, || {
-                        format!("{topic}/{partition}@{offset} was polled and never done")
+                        format!("{topic}/{partition}@{offset} was never done, and {newest} went past it")
                     });
+                } else {
+                    findings.unfinished += 1;
                 }
             }
         }
@@ -158,7 +173,7 @@ impl Oracle {
         let shard = self.shards.get(&(Arc::from(sent.topic.as_str()), sent.partition));
         let place = shard.and_then(|shard| usize::try_from(sent.offset - shard.base).ok());
         let state = shard.zip(place).and_then(|(shard, place)| shard.states.get(place));
-        if state.is_none_or(|state| state & (DONE | FAILED) == 0) {
+        if state.is_none_or(|state| state & (DONE | ASIDE) == 0) {
             let Sent { topic, partition, offset, .. } = sent;
             findings.broken(Kind::Lost, || format!("{topic}/{partition}@{offset} was sent and never done"));
         }
@@ -183,9 +198,10 @@ fn owned(shard: &mut Shard, line: &Line, findings: &mut Findings) {
 
 fn polled(shard: &mut Shard, event: &Event<'_>, findings: &mut Findings) {
     let is_current = event.line.fence == shard.fence;
+    let is_behind = shard.furthest.is_some_and(|furthest| event.offset < furthest);
     let state = shard.state(event.offset);
     let again = is_current && *state & CURRENT != 0;
-    if again && *state & FAILED != 0 {
+    if is_current && *state & ASIDE != 0 && (again || is_behind) {
         *state |= RELEASED;
         return;
     }
@@ -244,8 +260,8 @@ fn started(shard: &mut Shard, event: &Event<'_>, findings: &mut Findings) {
         passed.push(before);
     }
     for before in passed {
-        // What failed was set aside; what was done under an older fence is done.
-        if *shard.state(before) & (DONE | FAILED) == 0 {
+        // What was done under an older fence is done.
+        if *shard.state(before) & (DONE | ASIDE) == 0 {
             findings
                 .broken(Kind::Order, || format!("{} passed {before}, which had not ended", event.place()));
         }
@@ -256,10 +272,8 @@ fn ended(shard: &mut Shard, event: &Event<'_>, findings: &mut Findings) {
     let (line, offset) = (event.line, event.offset);
     let is_current = line.fence == shard.fence;
     let state = shard.state(offset);
-    match line.verdict {
-        Some(Ending::Done) => *state = (*state & !FAILED) | DONE | if is_current { DONE_NOW } else { 0 },
-        Some(Ending::Retry | Ending::Reject) => *state |= FAILED,
-        Some(Ending::Unavailable | Ending::Cancelled) | None => {}
+    if line.verdict == Some(Ending::Done) {
+        *state = (*state & !ASIDE) | DONE | if is_current { DONE_NOW } else { 0 };
     }
     let is_done = *state & DONE != 0;
     let Some(lane) = event.key.and_then(|key| shard.lanes.get_mut(&key)) else { return };
@@ -274,7 +288,20 @@ fn ended(shard: &mut Shard, event: &Event<'_>, findings: &mut Findings) {
             });
         }
     }
-    if is_done && let Some(place) = lane.pending.iter().position(|pending| *pending == offset) {
+    if is_done {
+        leave(lane, offset);
+    }
+}
+
+fn set_aside(shard: &mut Shard, event: &Event<'_>) {
+    *shard.state(event.offset) |= ASIDE;
+    if let Some(lane) = event.key.and_then(|key| shard.lanes.get_mut(&key)) {
+        leave(lane, event.offset);
+    }
+}
+
+fn leave(lane: &mut Lane, offset: i64) {
+    if let Some(place) = lane.pending.iter().position(|pending| *pending == offset) {
         lane.pending.remove(place);
     }
 }

@@ -20,7 +20,7 @@ pub use lease_store::{
     Change, Changes, Committed, Entry, Grant, Guard, LeaseId, LeaseStore, Listing, MAX_OPERATIONS,
     MAX_TRANSACTION_BYTES, StoreError, Transaction, Write,
 };
-pub use observer::{Observer, RecordEvent, ShardEvent};
+pub use observer::{Aside, Observer, RecordEvent, ShardEvent};
 pub use parked_store::{ParkedError, ParkedId, ParkedRecord, ParkedStore};
 pub use producer::{ProduceError, Producer};
 pub use reader::{Batch, Intake, Reader};

@@ -19,6 +19,19 @@ pub enum RecordEvent<'a> {
     Started(Attempt),
     /// The handler answered, or was cancelled (`None`). Told before the outcome is charged.
     Ended(Attempt, Option<&'a Verdict>),
+    /// Its road ends: what it owes is durable. Told before it is complete.
+    SetAside(Aside),
+}
+
+/// Where the road of a record ends that no attempt could save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// In a dead-letter topic.
+    DeadLettered,
+    /// Parked.
+    Parked,
+    /// Dropped, because the policy says so.
+    Skipped,
 }
 
 /// A step in a shard's life.

@@ -11,7 +11,7 @@ use super::dispatch::{Answer, Work};
 use super::task::{Task, Ticket};
 use super::{Activity, Pump};
 use crate::outcome::{Failure, Output};
-use crate::ports::{Handler, ParkedId, ParkedRecord, Reader};
+use crate::ports::{Aside, Handler, ParkedId, ParkedRecord, Reader};
 use crate::provenance;
 use crate::record::NewRecord;
 
@@ -63,6 +63,7 @@ where
             ExhaustedAction::Skip => {
                 tracing::warn!(offset = %task.record.offset, %failure, "record skipped");
                 self.counters.skipped += 1;
+                self.observe_aside(lane, Aside::Skipped);
                 self.executing(lane, -1);
                 self.finish(lane);
             }

@@ -19,7 +19,7 @@ use super::task::Ticket;
 use super::timers::Due;
 use super::{Departed, Pump};
 use crate::outcome::{Failure, Outcome, Verdict};
-use crate::ports::{Handler, Observer, Reader, RecordEvent};
+use crate::ports::{Aside, Handler, Observer, Reader, RecordEvent};
 
 /// How long a failed write waits before it is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
@@ -258,6 +258,16 @@ where
         self.observe(&record, key.as_deref(), RecordEvent::Ended(attempt, verdict));
     }
 
+    pub(super) fn observe_aside(&mut self, lane: LaneId, aside: Aside) {
+        if self.observer.is_some()
+            && let Some(task) = self.lanes.head(lane)
+        {
+            let record = task.record.clone();
+            let key = self.lanes.key(lane).map(<[u8]>::to_vec);
+            self.observe(&record, key.as_deref(), RecordEvent::SetAside(aside));
+        }
+    }
+
     pub(super) fn observe_tick(&mut self) {
         self.counters.failed_hooks += hook(self.observer.as_mut(), |observer| observer.tick());
     }
@@ -312,9 +322,13 @@ where
         self.recovered(&owed.about());
         match what {
             Written::Outputs(count) => self.counters.outputs += count as u64,
-            Written::DeadLetter => self.counters.dead_lettered += 1,
+            Written::DeadLetter => {
+                self.counters.dead_lettered += 1;
+                self.observe_aside(lane, Aside::DeadLettered);
+            }
             Written::Parked => {
                 self.counters.parked += 1;
+                self.observe_aside(lane, Aside::Parked);
                 self.note_parked_anew(lane);
             }
         }

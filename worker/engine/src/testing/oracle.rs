@@ -104,7 +104,7 @@ impl Observer for Oracle {
         let mut memory = self.locked();
         let place = ((**shard).clone(), record.offset);
         match event {
-            RecordEvent::Polled { .. } => {}
+            RecordEvent::Polled { .. } | RecordEvent::SetAside(_) => {}
             RecordEvent::Started(_) => {
                 memory.records.entry(place).or_default().begun += 1;
                 if let Some(key) = key {

@@ -11,6 +11,7 @@ fn line(wall_ms: u64, member: &str, fence: u64, step: Step, offset: Option<i64>,
         key: key.map(|key| format!("{key:016x}")),
         attempt: Some(1),
         verdict: None,
+        aside: None,
         member: member.into(),
         fence: Fence::new(1, fence),
         monotonic_us: wall_ms * 1_000,
@@ -20,6 +21,10 @@ fn line(wall_ms: u64, member: &str, fence: u64, step: Step, offset: Option<i64>,
 
 /// A log in short: `a1 poll 5 k`, with member, fence, step, offset and key.
 fn judge(log: &str) -> Findings {
+    fed(log).finish(true)
+}
+
+fn fed(log: &str) -> Oracle {
     let mut oracle = Oracle::default();
     for (at, text) in log.lines().map(str::trim).filter(|text| !text.is_empty()).enumerate() {
         let words: Vec<_> = text.split(' ').collect();
@@ -32,6 +37,7 @@ fn judge(log: &str) -> Findings {
             "poll" => (Step::Polled, None),
             "start" => (Step::Started, None),
             "done" => (Step::Ended, Some(Ending::Done)),
+            "aside" => (Step::SetAside, None),
             "fail" => (Step::Ended, Some(Ending::Retry)),
             _ => (Step::Ended, Some(Ending::Cancelled)),
         };
@@ -40,7 +46,7 @@ fn judge(log: &str) -> Findings {
         line.verdict = verdict;
         oracle.take(&line);
     }
-    oracle.finish(true)
+    oracle
 }
 
 fn counts(findings: &Findings) -> [u64; 4] {
@@ -67,8 +73,28 @@ fn a_plain_run_keeps_every_promise() {
 }
 
 #[test]
-fn a_record_that_is_never_done_is_lost() {
-    assert_eq!(counts(&judge("a1 own\na1 poll 0 k")), [1, 0, 0, 0]);
+fn a_record_that_a_newer_owner_passes_is_lost() {
+    let log = "a1 own\na1 poll 0 k\nb2 own\nb2 poll 1 l\nb2 start 1 l\nb2 done 1 l";
+    assert_eq!(counts(&judge(log)), [1, 0, 0, 0]);
+    assert_eq!(counts(&judge("a1 own\na1 poll 0 k\nb2 own\nb2 skip 0")), [1, 0, 0, 0]);
+}
+
+#[test]
+fn what_the_last_owner_had_not_finished_is_unfinished_and_not_lost() {
+    let findings = judge("a1 own\na1 poll 0 k\na1 poll 1 k\na1 start 0 k\na1 fail 0 k");
+    assert!(findings.is_clean(), "{findings}");
+    assert_eq!(findings.unfinished, 2);
+}
+
+#[test]
+fn a_failed_record_is_lost_to_who_expects_it_unless_it_was_set_aside() {
+    let sent = Sent { topic: "orders".to_owned(), partition: 0, offset: 0, key: None };
+    for (log, lost) in [("a1 poll 0 k\na1 start 0 k\na1 fail 0 k", 1), ("a1 poll 0 k\na1 aside 0 k", 0)] {
+        let mut oracle = fed(log);
+        let mut findings = oracle.finish(false);
+        oracle.expect(&sent, &mut findings);
+        assert_eq!(counts(&findings), [lost, 0, 0, 0]);
+    }
 }
 
 #[test]
@@ -122,15 +148,22 @@ fn a_retry_blocks_its_key_and_may_be_repeated() {
 #[test]
 fn a_key_that_passes_a_record_which_is_tried_again_later_is_caught() {
     let log = "a1 own\na1 poll 0 k\na1 poll 1 k\na1 start 0 k\na1 fail 0 k\na1 start 1 k\na1 done 1 k\na1 start 0 k\na1 done 0 k";
-    assert_eq!(counts(&judge(log)), [0, 1, 0, 0]);
+    assert_eq!(counts(&judge(log)), [0, 2, 0, 0]);
 }
 
 #[test]
 fn a_parked_record_may_be_released_out_of_its_order() {
-    let log = "a1 own\na1 poll 0 k\na1 poll 1 k\na1 start 0 k\na1 fail 0 k\na1 start 1 k\na1 done 1 k\na1 poll 0 k\na1 start 0 k\na1 done 0 k";
-    let findings = judge(log);
-    assert!(findings.is_clean(), "{findings}");
-    assert_eq!(findings.set_aside, 0);
+    let parked = "a1 own\na1 poll 0 k\na1 poll 1 k\na1 start 0 k\na1 fail 0 k\na1 aside 0 k\na1 start 1 k\na1 done 1 k";
+    assert_eq!(judge(parked).set_aside, 1);
+    // By its owner, or by a later one that has read on.
+    for released in [
+        "a1 poll 0 k\na1 start 0 k\na1 done 0 k",
+        "b2 own\nb2 poll 2 k\nb2 start 2 k\nb2 done 2 k\nb2 poll 0 k\nb2 start 0 k\nb2 done 0 k",
+    ] {
+        let findings = judge(&format!("{parked}\n{released}"));
+        assert!(findings.is_clean(), "{findings}");
+        assert_eq!(findings.set_aside, 0);
+    }
 }
 
 #[test]
