@@ -11,7 +11,7 @@ use keyweir_contract::WorkerConfig;
 use keyweir_contract::worker_config::RunState;
 use keyweir_embedded::{DataDir, DataDirOptions, OpenError};
 use keyweir_engine::ports::ParkedStore;
-use keyweir_engine::pump::{PumpHandle, PumpReport, Snapshot};
+use keyweir_engine::pump::{Activity, PumpHandle, PumpReport, Snapshot};
 use keyweir_handlers::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use crate::http::{self, Server};
 use crate::lag::Lag;
 use crate::membership::Hindrances;
 use crate::object::{Object, Surroundings};
+use crate::signals::Signals;
 use crate::wiring::StartError;
 
 /// What a process is made with.
@@ -80,6 +81,7 @@ pub struct ObjectView {
     parked: Option<Arc<dyn ParkedStore>>,
     hindrances: Hindrances,
     lag: watch::Receiver<Option<Lag>>,
+    leave: CancellationToken,
 }
 
 impl std::fmt::Debug for ObjectView {
@@ -99,6 +101,7 @@ impl ObjectView {
             parked: object.parked().cloned(),
             hindrances: object.hindrances(),
             lag: object.lag_watch(),
+            leave: object.leaving(),
         }
     }
 
@@ -129,7 +132,11 @@ impl ObjectView {
 
     /// What keeps it from being ready, in words; never a shard that another member owns.
     pub fn missing(&self, snapshot: &Snapshot) -> Vec<String> {
-        let hindrance = self.hindrances.now();
+        let stops = match snapshot.activity {
+            Activity::Stopped => Some("Stopped: a record could not be handled and the policy says Stop"),
+            _ => self.leave.is_cancelled().then_some("Stopping: it finishes what is executing"),
+        };
+        let hindrance = stops.map(str::to_owned).or_else(|| self.hindrances.now());
         let troubles = snapshot.troubles.iter();
         let troubles =
             troubles.map(|trouble| format!("{} ({}): {}", trouble.reason, trouble.about, trouble.text));
@@ -145,6 +152,7 @@ pub struct Host {
     directory: Option<DataDir>,
     natives: Registry,
     member: Arc<str>,
+    stop: CancellationToken,
     hurry: CancellationToken,
     server: Option<Server>,
 }
@@ -169,6 +177,7 @@ impl Host {
             directory,
             natives: options.natives,
             member: options.member.into(),
+            stop: CancellationToken::new(),
             hurry: CancellationToken::new(),
             server,
         })
@@ -208,6 +217,25 @@ impl Host {
         outcomes
     }
 
+    /// As [`Host::apply`], which waits for the drain of what it replaces: a signal meanwhile drains all, a further one
+    /// forces. Says also whether there was one.
+    pub async fn apply_heeding(
+        &mut self,
+        configs: Vec<WorkerConfig>,
+        signals: &mut Signals,
+    ) -> (Vec<(String, Applied)>, bool) {
+        let (stop, hurry) = (self.stop.clone(), self.hurry.clone());
+        let mut applying = std::pin::pin!(self.apply(configs));
+        loop {
+            tokio::select! {
+                biased;
+                // A signal first: it must not wait for what it ends.
+                () = signals.next() => if stop.is_cancelled() { hurry.cancel() } else { stop.cancel() },
+                outcomes = &mut applying => return (outcomes, stop.is_cancelled()),
+            }
+        }
+    }
+
     async fn apply_one(&mut self, config: WorkerConfig) -> Applied {
         let name = crate::wiring::object_name(&config);
         let stops = config.live.state == RunState::Stopped;
@@ -236,6 +264,7 @@ impl Host {
             directory: self.directory.as_ref(),
             natives: &self.natives,
             member: &self.member,
+            stop: self.stop.child_token(),
             hurry: self.hurry.child_token(),
         };
         match Object::start(config, around).await {
@@ -266,9 +295,7 @@ impl Host {
 
     /// Drains everything, all objects at once, and ends. Gives each object's report; `None` = its pump panicked.
     pub async fn shut_down(mut self) -> Vec<(String, Option<PumpReport>)> {
-        for object in &self.objects {
-            object.shut_down();
-        }
+        self.stop.cancel();
         for object in std::mem::take(&mut self.objects) {
             let name = object.name().to_owned();
             self.ended.push((name, object.ended().await));

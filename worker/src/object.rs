@@ -43,13 +43,15 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) directory: Option<&'a DataDir>,
     pub(crate) natives: &'a Registry,
     pub(crate) member: &'a Arc<str>,
+    /// Cancelled = drain and end.
+    pub(crate) stop: CancellationToken,
     pub(crate) hurry: CancellationToken,
 }
 
 impl Object {
     pub(crate) async fn start(config: WorkerConfig, around: Surroundings<'_>) -> Result<Self, StartError> {
         let adapters = wiring::build(&config, around.directory, around.natives, around.member).await?;
-        let (leave, shutdown, hurry) = (CancellationToken::new(), CancellationToken::new(), around.hurry);
+        let (leave, shutdown, hurry) = (around.stop, CancellationToken::new(), around.hurry);
         let (departed_to, departed) = mpsc::channel(DEPARTED);
         let (limit_to, limit) = match &adapters.fleet {
             Some(_) => DispatchLimit::new(),
@@ -145,6 +147,11 @@ impl Object {
 
     pub(crate) fn lag_watch(&self) -> watch::Receiver<Option<Lag>> {
         self.lag.clone()
+    }
+
+    /// Cancelled once it drains.
+    pub(crate) fn leaving(&self) -> CancellationToken {
+        self.leave.clone()
     }
 
     /// Whether its pump has ended.

@@ -63,13 +63,14 @@ async fn follow(
     signals: &mut Signals,
 ) -> Result<(), ExitCode> {
     let mut applied = first.clone();
-    for (name, outcome) in host.apply(vec![first]).await {
+    let (outcomes, mut signalled) = host.apply_heeding(vec![first], signals).await;
+    for (name, outcome) in outcomes {
         if let Applied::Failed(error) = outcome {
             tracing::error!(object = name, error = error_chain(&error), "the object can't start");
             return Err(ExitCode::FAILURE);
         }
     }
-    loop {
+    while !signalled {
         tokio::select! {
             biased;
             // The signal first: nothing else matters then.
@@ -82,7 +83,9 @@ async fn follow(
         match config::read(&args.config) {
             Ok(config) if config != applied => {
                 log.set(config.live.log_level);
-                for (object, outcome) in host.apply(vec![config.clone()]).await {
+                let outcomes;
+                (outcomes, signalled) = host.apply_heeding(vec![config.clone()], signals).await;
+                for (object, outcome) in outcomes {
                     tracing::info!(object, ?outcome, "configuration changed");
                 }
                 applied = config;
@@ -93,6 +96,7 @@ async fn follow(
             }
         }
     }
+    Ok(())
 }
 
 fn code_of(reports: &[(String, Option<PumpReport>)]) -> ExitCode {

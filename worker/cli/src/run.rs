@@ -71,10 +71,10 @@ pub(crate) async fn run(args: RunArgs) -> ExitCode {
     };
     let mut session = Session { args: &args, place, objects, log, display, counted: began };
     let ended = session.follow(&mut host, feeding, &mut signals).await;
-    let reports = drain(host, &mut signals).await;
+    let (reports, forced) = drain(host, &mut signals).await;
     let summary = Summary::new(&reports, began.elapsed(), &session.objects);
     session.display.end(&summary, &args);
-    code(&args, &summary, ended)
+    code(&args, &summary, ended, forced)
 }
 
 fn options(args: &RunArgs) -> HostOptions {
@@ -99,11 +99,11 @@ async fn start(host: &mut Host, objects: &[Object]) -> bool {
     all
 }
 
-/// Ends everything: the first signal has come or the work is done, a further one forces.
-async fn drain(host: Host, signals: &mut Signals) -> summary::Reports {
+/// Ends everything: the first signal has come or the work is done, a further one forces. Says whether it did.
+async fn drain(host: Host, signals: &mut Signals) -> (summary::Reports, bool) {
     let hurry = host.hurry();
     let mut ending = std::pin::pin!(host.shut_down());
-    tokio::select! {
+    let reports = tokio::select! {
         biased;
         // A signal first: somebody is in a hurry.
         () = signals.next() => {
@@ -112,11 +112,13 @@ async fn drain(host: Host, signals: &mut Signals) -> summary::Reports {
             ending.await
         }
         reports = &mut ending => reports,
-    }
+    };
+    (reports, hurry.is_cancelled())
 }
 
-fn code(args: &RunArgs, summary: &Summary, ended: Ended) -> ExitCode {
-    if ended == Ended::FeedFailed || !summary.is_clean() {
+fn code(args: &RunArgs, summary: &Summary, ended: Ended, forced: bool) -> ExitCode {
+    let cut_off = forced && summary.cut_off() > 0;
+    if ended == Ended::FeedFailed || cut_off || !summary.is_clean() {
         return ExitCode::FAILURE;
     }
     if args.until_idle.is_some() && ended == Ended::Idle && summary.set_aside() > 0 {

@@ -78,8 +78,8 @@ impl Session<'_> {
                 self.counted = Instant::now();
                 self.display.tell(&views);
                 tell_troubles(&views, &mut told);
-                if files.have_changed() {
-                    self.change(host).await;
+                if files.have_changed() && self.change(host, signals).await {
+                    return Ended::Signal;
                 }
             }
             if host.has_ended() {
@@ -94,8 +94,8 @@ impl Session<'_> {
         }
     }
 
-    /// Takes up changed files; what is wrong in them is said and the old objects go on.
-    async fn change(&mut self, host: &mut Host) {
+    /// Takes up changed files; what is wrong in them is said and the old objects go on. `true` = a signal came.
+    async fn change(&mut self, host: &mut Host, signals: &mut Signals) -> bool {
         let read = manifests::read(&self.args.files);
         let rendered = read.and_then(|manifests| Ok((manifests.render(&self.place)?, manifests.secrets)));
         let (objects, found) = match rendered {
@@ -104,17 +104,18 @@ impl Session<'_> {
                 for mistake in mistakes {
                     tracing::warn!(%mistake, "the changed manifests are not used");
                 }
-                return;
+                return false;
             }
         };
         let directory = manifests::secrets_of(&self.args.data);
         if let Err(error) = secrets::lay_out(&found, self.args.secrets.as_deref(), &directory) {
             tracing::error!(error = error_chain(&error), "the changed manifests are not used");
-            return;
+            return false;
         }
         self.log.set(level_of(&objects));
         let configs = objects.iter().map(|object| object.config.clone()).collect();
-        for (object, applied) in host.apply(configs).await {
+        let (outcomes, signalled) = host.apply_heeding(configs, signals).await;
+        for (object, applied) in outcomes {
             match applied {
                 Applied::Unchanged => {}
                 Applied::Failed(error) => {
@@ -125,6 +126,7 @@ impl Session<'_> {
         }
         say_notes(&objects);
         self.objects = objects;
+        signalled
     }
 }
 
