@@ -1,4 +1,5 @@
-//! Writes every definition to `<directory>/<plural>.yaml`: `cargo run --release -p keyweir-crds --bin crdgen -- config/crd`.
+//! Writes every definition to `<directory>/<plural>.yaml`; `KEYWEIR_REWRITE=1 cargo test --release --locked --workspace
+//! --test manifest` writes those in config/crd and in the chart.
 
 use std::{env, fs, io, path::PathBuf};
 
