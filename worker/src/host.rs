@@ -10,8 +10,9 @@ use std::sync::Arc;
 use keyweir_contract::WorkerConfig;
 use keyweir_contract::worker_config::RunState;
 use keyweir_embedded::{DataDir, DataDirOptions, OpenError};
+use keyweir_engine::ownership::OwnershipSnapshot;
 use keyweir_engine::ports::ParkedStore;
-use keyweir_engine::pump::{Activity, PumpHandle, PumpReport, Snapshot};
+use keyweir_engine::pump::{Activity, PumpHandle, PumpReport, Snapshot, Trouble};
 use keyweir_handlers::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -130,17 +131,30 @@ impl ObjectView {
         self.lag.borrow().clone()
     }
 
-    /// What keeps it from being ready, in words; never a shard that another member owns.
+    /// What is wrong with it; never a shard that another member owns, nor that it was asked to stop.
+    pub fn troubles(&self, snapshot: &Snapshot) -> Vec<Trouble> {
+        let stopped = (snapshot.activity == Activity::Stopped).then(|| Trouble {
+            about: "records".to_owned(),
+            reason: "Stopped",
+            text: "a record could not be handled and the policy says Stop".to_owned(),
+        });
+        let hindrance = stopped.or_else(|| self.hindrances.now().filter(|_| !self.leave.is_cancelled()));
+        hindrance.into_iter().chain(snapshot.troubles.iter().cloned()).collect()
+    }
+
+    /// What keeps it from being ready, in words: what is wrong with it, and that it was asked to stop.
     pub fn missing(&self, snapshot: &Snapshot) -> Vec<String> {
-        let stops = match snapshot.activity {
-            Activity::Stopped => Some("Stopped: a record could not be handled and the policy says Stop"),
-            _ => self.leave.is_cancelled().then_some("Stopping: it finishes what is executing"),
-        };
-        let hindrance = stops.map(str::to_owned).or_else(|| self.hindrances.now());
-        let troubles = snapshot.troubles.iter();
-        let troubles =
+        let stopping = self.leave.is_cancelled() && snapshot.activity != Activity::Stopped;
+        let stopping = stopping.then(|| "Stopping: it finishes what is executing".to_owned());
+        let troubles = self.troubles(snapshot).into_iter();
+        let said =
             troubles.map(|trouble| format!("{} ({}): {}", trouble.reason, trouble.about, trouble.text));
-        hindrance.into_iter().chain(troubles).collect()
+        stopping.into_iter().chain(said).collect()
+    }
+
+    /// What all members know of each other; `None` where there is only one.
+    pub fn fleet(&self) -> Option<Arc<OwnershipSnapshot>> {
+        self.hindrances.fleet()
     }
 }
 

@@ -30,7 +30,10 @@ pub(crate) async fn follow(
         let owned: Vec<_> =
             pump.snapshot().shards.iter().map(|shard| (Arc::clone(&shard.id), shard.frontier)).collect();
         let ids: Vec<ShardId> = owned.iter().map(|(id, _)| (**id).clone()).collect();
-        if !ids.is_empty() {
+        // Without a shard there is nothing to be behind of, and so nothing to be told.
+        if ids.is_empty() {
+            lag.send_if_modified(|known| known.take().is_some());
+        } else {
             let found = match source.bounds(&ids).await {
                 Ok(bounds) => {
                     let shards: Vec<_> = owned

@@ -7,7 +7,7 @@ use keyweir_contract::WorkerConfig;
 use keyweir_engine::error_chain;
 use keyweir_engine::ownership::{Owners, OwnershipSnapshot, Settings};
 use keyweir_engine::ports::StartAt;
-use keyweir_engine::pump::{Departed, Ports, PumpHandle, Snapshot};
+use keyweir_engine::pump::{Departed, Ports, PumpHandle, Snapshot, Trouble};
 use keyweir_engine::solo::Hindrance;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -39,19 +39,38 @@ pub(crate) enum Hindrances {
 }
 
 impl Hindrances {
-    /// In words; `None` = nothing.
-    pub(crate) fn now(&self) -> Option<String> {
-        match self {
+    /// What it is now; `None` = nothing.
+    pub(crate) fn now(&self) -> Option<Trouble> {
+        let (reason, text) = match self {
             Self::Solo(solo) => {
                 let error = solo.borrow().clone()?;
-                Some(format!("{}: {}", error.reason(), error_chain(error.as_ref())))
+                (error.reason(), error_chain(error.as_ref()))
             }
             Self::Fleet(fleet) => {
                 let said = fleet.borrow();
-                let hindrance = said.hindrance.as_ref().map(|why| format!("{}: {}", why.reason, why.text));
-                hindrance.or_else(|| said.member.is_none().then(|| "NotJoined: not yet a member".to_owned()))
+                let hindrance = said.hindrance.as_ref().map(|why| (why.reason, why.text.clone()));
+                hindrance
+                    .or_else(|| said.member.is_none().then(|| ("NotJoined", "not yet a member".to_owned())))?
             }
+        };
+        Some(Trouble { about: about(reason).to_owned(), reason, text })
+    }
+
+    /// What all members know of each other; `None` where there is only one.
+    pub(crate) fn fleet(&self) -> Option<Arc<OwnershipSnapshot>> {
+        match self {
+            Self::Solo(_) => None,
+            Self::Fleet(fleet) => Some(Arc::clone(&fleet.borrow())),
         }
+    }
+}
+
+/// What a hindrance is about, by its word: the source, the place where members meet, or the checkpoints.
+fn about(reason: &str) -> &'static str {
+    match reason {
+        "Timeout" | "TopicMissing" | "NotAuthorized" | "OffsetOutOfRange" | "Damaged" => "source",
+        _ if reason.contains("Checkpoint") => "checkpoints",
+        _ => "coordination",
     }
 }
 

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use keyweir_core::ShardId;
 use keyweir_engine::pump::Activity;
 use serde::Serialize;
 
@@ -32,7 +33,28 @@ struct ObjectStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<u64>,
     missing: Vec<String>,
+    troubles: Vec<TroubleStatus>,
+    /// What this member knows of all of them. Absent: there is only this one, and all shards are its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<FleetStatus>,
     shards: Vec<ShardStatus>,
+}
+
+/// What is wrong, and with what: `source`, `coordination`, `checkpoints`, `handler/<route>`, a shard, a topic.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TroubleStatus {
+    about: String,
+    reason: &'static str,
+    text: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FleetStatus {
+    members: usize,
+    shards: usize,
+    unowned: usize,
 }
 
 #[derive(Serialize)]
@@ -45,6 +67,9 @@ struct ShardStatus {
     next: i64,
     outstanding: usize,
     paused: bool,
+    /// Records behind the frontier. Absent = unknown, never 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag: Option<u64>,
 }
 
 async fn list(State(desk): State<Desk>) -> Json<Vec<ObjectStatus>> {
@@ -52,7 +77,12 @@ async fn list(State(desk): State<Desk>) -> Json<Vec<ObjectStatus>> {
 }
 
 fn status(view: &ObjectView) -> ObjectStatus {
-    let snapshot = view.snapshot();
+    let (snapshot, lag) = (view.snapshot(), view.lag());
+    let lag_of = |id: &ShardId| {
+        let shards = lag.iter().flat_map(|lag| &lag.shards);
+        shards.into_iter().find(|(shard, _)| **shard == *id).map(|(_, records)| *records)
+    };
+    let troubles = view.troubles(&snapshot).into_iter();
     let shards = snapshot.shards.iter().map(|shard| ShardStatus {
         shard: shard.id.to_string(),
         fence: shard.fence.to_string(),
@@ -61,6 +91,7 @@ fn status(view: &ObjectView) -> ObjectStatus {
         next: shard.next.0,
         outstanding: shard.outstanding,
         paused: shard.paused,
+        lag: lag_of(&shard.id),
     });
     ObjectStatus {
         name: view.name().to_owned(),
@@ -74,8 +105,16 @@ fn status(view: &ObjectView) -> ObjectStatus {
         retries: snapshot.counters.retries,
         parked: snapshot.counters.parked,
         dead_lettered: snapshot.counters.dead_lettered,
-        lag: view.lag().map(|lag| lag.records),
+        lag: lag.as_ref().map(|lag| lag.records),
         missing: view.missing(&snapshot),
+        troubles: troubles
+            .map(|trouble| TroubleStatus { about: trouble.about, reason: trouble.reason, text: trouble.text })
+            .collect(),
+        fleet: view.fleet().filter(|fleet| fleet.member.is_some()).map(|fleet| FleetStatus {
+            members: fleet.members,
+            shards: fleet.shards,
+            unowned: fleet.unowned,
+        }),
         shards: shards.collect(),
     }
 }
