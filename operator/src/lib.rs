@@ -8,6 +8,7 @@
 //! * [`cluster`] is the grammar of Kubernetes, with the only two files that write.
 //! * [`workload`] is what pods are made of.
 //! * [`controllers`] has one room for each kind.
+//! * [`registry`] knows what workers last said of themselves, by asking them.
 //! * [`run`] starts it all; [`leader`] sees to it that only one replica works.
 //!
 //! It never talks to a broker, and never reads a Secret.
@@ -21,6 +22,7 @@ pub mod http;
 pub mod leader;
 pub mod metrics;
 pub mod probe;
+pub mod registry;
 pub mod run;
 pub mod settings;
 pub mod telemetry;

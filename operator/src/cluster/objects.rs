@@ -38,6 +38,13 @@ pub struct Applied {
     pub workload: Option<Workload>,
 }
 
+impl Applied {
+    /// Pods that are wanted now.
+    pub fn desired(&self) -> i32 {
+        self.workload.as_ref().map_or(0, |workload| workload.progress().desired)
+    }
+}
+
 /// How many pods a workload has, and how far its last change has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {

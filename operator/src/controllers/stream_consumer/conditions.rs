@@ -13,8 +13,12 @@ use crate::{
         conditions::{Conditions, Truth},
         objects::Progress,
     },
+    registry::gather::{Picture, Trouble as Said, shortened},
     workload::trouble::{Trouble, Whose, worst},
 };
+
+/// Why something is not known.
+const NOBODY: &str = "no worker is there to tell";
 
 /// The types of condition that the operator sets.
 pub mod condition {
@@ -30,6 +34,8 @@ pub mod condition {
     pub const DEGRADED: &str = "Degraded";
     /// Whether a person must act.
     pub const STALLED: &str = "Stalled";
+    /// Whether records can be read.
+    pub const SOURCE: &str = "SourceReachable";
     /// Whether members meet.
     pub const COORDINATION: &str = "CoordinationReachable";
     /// Whether the handler answers.
@@ -63,12 +69,18 @@ pub fn applied(
     valid: &ValidStreamConsumer,
     progress: Option<Progress>,
 ) -> Vec<Condition> {
-    let view = View { valid, progress: progress.unwrap_or_default(), trouble: worst(&found.pods) };
+    let view = View {
+        valid,
+        progress: progress.unwrap_or_default(),
+        trouble: worst(&found.pods),
+        picture: found.known.picture.as_ref().filter(|picture| picture.answers > 0),
+    };
     let mut set = Conditions::renewed(previous, found.generation, found.now);
     set.set(condition::ACCEPTED, Truth::True, "Accepted", "");
     view.progressing(&mut set);
     view.degraded(&mut set);
     view.stalled(&mut set);
+    view.source(&mut set);
     view.coordination(&mut set);
     view.handler(&mut set);
     view.paused(&mut set);
@@ -80,6 +92,8 @@ struct View<'a> {
     valid: &'a ValidStreamConsumer,
     progress: Progress,
     trouble: Option<Trouble>,
+    /// What the workers say; absent while none of them answers.
+    picture: Option<&'a Picture>,
 }
 
 impl View<'_> {
@@ -118,33 +132,50 @@ impl View<'_> {
         }
     }
 
+    fn source(&self, set: &mut Conditions) {
+        match (self.picture, self.said_of("source")) {
+            (_, Some(trouble)) => {
+                set.set(condition::SOURCE, Truth::False, &trouble.reason, shortened(trouble.text.clone()));
+            }
+            (Some(_), None) => set.set(condition::SOURCE, Truth::True, "Connected", ""),
+            (None, None) => set.set(condition::SOURCE, Truth::Unknown, "NoAnswer", NOBODY),
+        }
+    }
+
     /// A ready member has its session: that is a part of being ready.
     fn coordination(&self, set: &mut Conditions) {
-        match self.valid.membership {
-            Membership::Single => set.set(condition::COORDINATION, Truth::True, "NotRequired", ""),
-            Membership::Shared if self.progress.ready > 0 => {
+        match (self.valid.membership, self.said_of("coordination")) {
+            (Membership::Single, _) => set.set(condition::COORDINATION, Truth::True, "NotRequired", ""),
+            (Membership::Shared, Some(trouble)) => {
+                let text = shortened(trouble.text.clone());
+                set.set(condition::COORDINATION, Truth::False, &trouble.reason, text);
+            }
+            (Membership::Shared, None) if self.progress.ready > 0 => {
                 set.set(condition::COORDINATION, Truth::True, "Connected", "");
             }
-            Membership::Shared => {
-                set.set(
-                    condition::COORDINATION,
-                    Truth::Unknown,
-                    "NoReadyMember",
-                    "no worker is there to tell",
-                );
+            (Membership::Shared, None) => {
+                set.set(condition::COORDINATION, Truth::Unknown, "NoReadyMember", NOBODY);
             }
         }
     }
 
     /// A ready member's handler answers: that is a part of being ready, too.
     fn handler(&self, set: &mut Conditions) {
-        match &self.trouble {
-            Some(trouble) if trouble.of == Whose::Handler => {
+        match (&self.trouble, self.said_of("handler")) {
+            (Some(trouble), _) if trouble.of == Whose::Handler => {
                 set.set(condition::HANDLER, Truth::False, trouble_reason(trouble), trouble.message.clone());
             }
+            (_, Some(trouble)) => {
+                let text = shortened(trouble.text.clone());
+                set.set(condition::HANDLER, Truth::False, handler_reason(&trouble.reason), text);
+            }
             _ if self.progress.ready > 0 => set.set(condition::HANDLER, Truth::True, "Healthy", ""),
-            _ => set.set(condition::HANDLER, Truth::Unknown, "NoReadyMember", "no worker is there to tell"),
+            _ => set.set(condition::HANDLER, Truth::Unknown, "NoReadyMember", NOBODY),
         }
+    }
+
+    fn said_of(&self, about: &str) -> Option<&Said> {
+        self.picture.and_then(|picture| picture.trouble_with(about))
     }
 
     fn paused(&self, set: &mut Conditions) {
@@ -170,8 +201,23 @@ impl View<'_> {
             set.set(condition::READY, Truth::False, trouble_reason(trouble), trouble.message.clone());
         } else {
             let message = format!("{ready} of {desired} workers are ready");
-            set.set(condition::READY, Truth::False, "RollingOut", message);
+            let said = self.picture.and_then(|picture| picture.troubles.first());
+            match said.filter(|_| ready < desired && self.progress.rolled_out()) {
+                Some(said) => {
+                    let message = shortened(format!("{message}; {}: {}", said.about, said.text));
+                    set.set(condition::READY, Truth::False, &said.reason, message);
+                }
+                None => set.set(condition::READY, Truth::False, "RollingOut", message),
+            }
         }
+    }
+}
+
+/// The handlers' own words, without what a condition about handlers need not repeat.
+fn handler_reason(word: &str) -> &str {
+    match word {
+        "HandlerCrashed" | "HandlerCannotStart" => "CrashLoop",
+        other => other.strip_prefix("Handler").unwrap_or(other),
     }
 }
 

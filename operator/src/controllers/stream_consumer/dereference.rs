@@ -9,6 +9,7 @@ use crate::{
     cluster::{conditions::find, owner::Owner},
     context::Context,
     controllers::{Stored, read},
+    registry::{Known, Name},
 };
 
 /// What there is to go by.
@@ -26,6 +27,8 @@ pub struct Found {
     pub consumer: Result<Box<StreamConsumer>, String>,
     /// Its pods; empty where the last status said that all is well.
     pub pods: Vec<Pod>,
+    /// What its workers last said.
+    pub known: Known,
     /// The time at which this was so.
     pub now: Timestamp,
 }
@@ -36,8 +39,12 @@ pub async fn dereference(
     watched: &PartialObjectMeta<StreamConsumer>,
 ) -> Result<Option<Found>, kube::Error> {
     let (namespace, name) = (watched.namespace().unwrap_or_default(), watched.name_any());
+    let key = Name { namespace: namespace.clone(), name: name.clone() };
     let consumer = match read::<StreamConsumer>(&ctx.client, &namespace, &name).await? {
-        Stored::Gone => return Ok(None),
+        Stored::Gone => {
+            ctx.registry.forget(&key);
+            return Ok(None);
+        }
         Stored::Unreadable { problem } => Err(problem),
         Stored::Readable(consumer) => Ok(consumer),
     };
@@ -49,10 +56,12 @@ pub async fn dereference(
     let going = metadata.deletion_timestamp.is_some();
     let source = PartialObjectMeta::<StreamConsumer> { metadata: metadata.clone(), ..watched.clone() };
     let Some(owner) = Owner::of(&source, KIND, SHORT_NAME).filter(|_| ours && !going) else {
+        ctx.registry.forget(&key);
         return Ok(None);
     };
     let pods = if healthy(&consumer) { Vec::new() } else { pods(ctx, &owner).await? };
     Ok(Some(Found {
+        known: ctx.registry.known(&key, owner.uid()),
         uid: owner.uid().to_owned(),
         generation: metadata.generation,
         owner,

@@ -10,7 +10,7 @@ pub mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{ConfigMap, Service, ServiceAccount},
@@ -24,10 +24,12 @@ use kube::{
         Config, Controller, Predicate, WatchStreamExt,
         controller::Action,
         predicates, reflector,
+        reflector::ObjectRef,
         watcher::{self, Config as WatcherConfig},
     },
 };
 use thiserror::Error;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -40,6 +42,7 @@ use crate::{
     },
     context::Context,
     disposition::{Disposition, reason},
+    registry::{Name, ask::HttpWorkers, rounds},
     telemetry::chain,
 };
 
@@ -50,6 +53,8 @@ pub const SHORT_NAME: &str = "stc";
 
 /// Changes that come within this time of each other are looked at together.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Objects that look different and wait for their reconcile; the rounds wait when there are more.
+const CHANGES: usize = 256;
 
 /// The object's metadata, all that the watch carries.
 type Watched = PartialObjectMeta<StreamConsumer>;
@@ -88,7 +93,10 @@ pub async fn reconcile(watched: Arc<Watched>, ctx: Arc<Context>) -> Result<Actio
         Ok(valid) => {
             let objects = build::build(&valid);
             match apply(&ctx.client, &valid.owner, objects, valid.sweep).await {
-                Ok(applied) => Report::applied(&found, &valid, &applied),
+                Ok(applied) => {
+                    ctx.registry.follow(valid.subject(), applied.desired());
+                    Report::applied(&found, &valid, &applied)
+                }
                 Err(error) => Report::rejected(&found, error).map_err(ReconcileError::Apply)?,
             }
         }
@@ -107,10 +115,26 @@ fn on_error(watched: Arc<Watched>, error: &ReconcileError, ctx: Arc<Context>) ->
     Disposition::of(error.answer()).action(failures)
 }
 
-/// Reconciles all objects until `stop`, then lets the reconciles that run end.
+/// Reconciles all objects until `stop`, then lets the reconciles that run end. Their workers are asked meanwhile.
 pub async fn run(context: Context, concurrency: u16, stop: CancellationToken) {
+    let context = Arc::new(context);
+    let (changed, changes) = mpsc::channel(CHANGES);
+    let asking = rounds::go(Arc::clone(&context), Arc::new(HttpWorkers), changed, stop.clone());
+    tokio::join!(control(context, concurrency, changes, stop), asking);
+}
+
+async fn control(
+    context: Arc<Context>,
+    concurrency: u16,
+    changes: mpsc::Receiver<Name>,
+    stop: CancellationToken,
+) {
     let (client, metrics) = (context.client.clone(), context.metrics.clone());
     let scope = context.settings.scope.clone();
+    let changes = stream::unfold(changes, |mut changes| async move {
+        let name = changes.recv().await?;
+        Some((ObjectRef::<Watched>::new(&name.name).within(&name.namespace), changes))
+    });
     let (reader, writer) = reflector::store();
     let objects = watch::<StreamConsumer>(&client, &scope, &WatcherConfig::default(), &metrics)
         .map(Ok::<_, watcher::Error>)
@@ -128,11 +152,12 @@ pub async fn run(context: Context, concurrency: u16, stop: CancellationToken) {
         .owns_stream(watch_made::<Service>(&client, &scope, &metrics))
         .owns_stream(watch_made::<ServiceAccount>(&client, &scope, &metrics))
         .owns_stream(watch_made::<PodDisruptionBudget>(&client, &scope, &metrics))
+        .reconcile_on(changes)
         .with_config(Config::default().concurrency(concurrency).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop.cancelled_owned());
     info!(kind = KIND, "the controller runs");
     controller
-        .run(reconcile, on_error, Arc::new(context))
+        .run(reconcile, on_error, context)
         .for_each(|outcome| {
             metrics.objects(KIND, counted.len());
             if let Err(error) = outcome {

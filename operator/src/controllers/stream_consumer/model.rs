@@ -5,6 +5,7 @@ use keyweir_contract::worker_config::{RunState, WorkerConfig};
 
 use crate::{
     cluster::{apply::Sweep, owner::Owner},
+    registry::{Name, Subject},
     workload::pod::WorkerPod,
 };
 
@@ -30,6 +31,18 @@ pub struct ValidStreamConsumer {
 }
 
 impl ValidStreamConsumer {
+    /// How its workers are asked what they do.
+    pub fn subject(&self) -> Subject {
+        let object = &self.config.object;
+        let (namespace, name) = (object.namespace.clone(), object.name.clone());
+        Subject {
+            host: format!("{}.{namespace}.svc", self.owner.child),
+            name: Name { namespace, name },
+            uid: self.owner.uid().to_owned(),
+            shared: self.membership == Membership::Shared,
+        }
+    }
+
     /// Whether records are taken.
     pub fn state(&self) -> RunState {
         self.config.live.state

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use keyweir_crds::{StreamConsumer, status::StreamConsumerStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use keyweir_crds::{
+    StreamConsumer,
+    status::{LagStatus, ShardsStatus, StreamConsumerStatus},
+};
 use kube::{Resource, runtime::controller::Action};
 
 use super::{
@@ -20,12 +24,15 @@ use crate::{
         status::{StatusError, publish as write},
     },
     context::Context,
+    registry::gather::rounded,
 };
 
 /// An object that is not yet as it should be is looked at again so soon: pods that fail change nothing else.
 const UNSETTLED: Duration = Duration::from_secs(5);
 /// Any other is looked at again so seldom, in case a watch missed something.
 const SETTLED: Duration = Duration::from_secs(600);
+/// The time of a measurement that shows the same number is renewed so seldom.
+const RENEWED: Duration = Duration::from_secs(300);
 
 /// The status as it is to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +49,7 @@ impl Report {
         // Until the predecessor is gone, the next reconcile must look for it again.
         let observed_generation = progress.map_or(before.observed_generation, |_| found.generation);
         let progress = progress.unwrap_or_default();
+        let numbers = Numbers::of(found, &before, progress.desired);
         Self {
             status: StreamConsumerStatus {
                 observed_generation,
@@ -52,6 +60,11 @@ impl Report {
                 worker_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
                 source: Some(valid.nouns.source.to_owned()),
                 handler: Some(valid.nouns.handler.to_owned()),
+                members: numbers.members,
+                shards: numbers.shards,
+                lag: numbers.lag,
+                in_flight: numbers.in_flight,
+                last_error: found.known.last_error.clone().or(before.last_error.clone()),
                 conditions,
                 ..before
             },
@@ -81,6 +94,47 @@ impl Report {
         truth(condition::READY)
             || find(conditions, condition::ACCEPTED).is_some_and(|found| found.status == "False")
     }
+}
+
+/// What the workers count, as it is shown. Absent = unknown.
+#[derive(Default)]
+struct Numbers {
+    members: Option<i32>,
+    shards: Option<ShardsStatus>,
+    lag: Option<LagStatus>,
+    in_flight: Option<i64>,
+}
+
+impl Numbers {
+    /// Before anybody was asked, what is shown stays as it is: an operator that has just started knows no better.
+    fn of(found: &Found, before: &StreamConsumerStatus, desired: i32) -> Self {
+        let Some(picture) = &found.known.picture else {
+            return if desired > 0 { Self::shown(before) } else { Self::default() };
+        };
+        Self {
+            members: picture.members,
+            shards: picture.shards,
+            lag: picture.lag.map(|records| lag(records, found, before)),
+            in_flight: picture.in_flight.map(rounded),
+        }
+    }
+
+    fn shown(before: &StreamConsumerStatus) -> Self {
+        let StreamConsumerStatus { members, shards, lag, in_flight, .. } = before.clone();
+        Self { members, shards, lag, in_flight }
+    }
+}
+
+/// The time of a measurement is renewed with the number, and now and then: alone it is no reason to write.
+fn lag(records: i64, found: &Found, before: &StreamConsumerStatus) -> LagStatus {
+    let records = rounded(records);
+    let now = found.known.at.unwrap_or(found.now);
+    let young = |shown: &&LagStatus| {
+        shown.records == records
+            && now.duration_since(shown.observed_time.0).as_secs() < RENEWED.as_secs() as i64
+    };
+    let shown = before.lag.as_ref().filter(young);
+    shown.cloned().unwrap_or(LagStatus { records, seconds: None, observed_time: Time(now) })
 }
 
 /// Writes the status if it says anything new, tells what happened, and says when to look again.

@@ -1,0 +1,91 @@
+//! Asks every worker behind a name what it says of itself: `GET /v1/objects`. Costs the API server nothing.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use futures::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{self},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tracing::debug;
+
+use super::gather::Answer;
+use crate::workload::HTTP_PORT;
+
+/// How long a worker may take to answer. One that is gone but still has an address does not.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Workers of one object that are asked at a time.
+const AT_ONCE: usize = 8;
+/// A longer answer is none: 10,000 shards take less.
+const LONGEST: u64 = 4 << 20;
+
+/// Whoever can ask workers.
+pub trait Workers: Send + Sync {
+    /// What each worker behind `host` says; those that don't answer are left out.
+    fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Vec<Answer>>>;
+}
+
+/// Workers found by DNS and asked over HTTP.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HttpWorkers;
+
+impl Workers for HttpWorkers {
+    fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Vec<Answer>>> {
+        Box::pin(async move {
+            let port = u16::try_from(HTTP_PORT).unwrap_or_default();
+            let addresses: Vec<SocketAddr> = match timeout(PATIENCE, lookup_host((host, port))).await {
+                Ok(Ok(found)) => found.collect(),
+                _ => Vec::new(),
+            };
+            let asked = stream::iter(addresses).map(|address| async move {
+                let answer =
+                    timeout(PATIENCE, get(address)).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+                answer.inspect_err(|error| debug!(%address, %error, "a worker did not answer")).ok()
+            });
+            asked.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+        })
+    }
+}
+
+async fn get(address: SocketAddr) -> io::Result<Vec<Answer>> {
+    let mut connection = TcpStream::connect(address).await?;
+    let request = format!("GET /v1/objects HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    connection.take(LONGEST).read_to_end(&mut answer).await?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    if answer.split(|byte| *byte == b' ').nth(1) != Some(b"200") {
+        return Err(io::Error::other("the answer was no 200"));
+    }
+    serde_json::from_slice(&answer[end + 4..]).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_read_whatever_else_it_holds() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let serving = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.expect("a caller");
+            let mut request = [0; 1024];
+            let read = connection.read(&mut request).await.expect("a request");
+            assert!(request[..read].starts_with(b"GET /v1/objects HTTP/1.1\r\n"));
+            let body = r#"[{"name":"a/b","inFlight":1,"novelty":{}}]"#;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            connection.write_all((head + body).as_bytes()).await.expect("an answer");
+        });
+        let said = get(address).await.expect("an answer");
+        assert_eq!((said[0].name.as_str(), said[0].in_flight, said[0].shards.len()), ("a/b", 1, 0));
+        serving.await.expect("no panic");
+    }
+}

@@ -1,0 +1,81 @@
+//! The rounds: every object's workers are asked again and again, at a pace that the number of objects sets.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream};
+use k8s_openapi::jiff::Timestamp;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Name, Subject, ask::Workers, gather::gather};
+use crate::context::Context;
+
+/// How often a round begins.
+const TICK: Duration = Duration::from_secs(1);
+/// The workers of one object are asked this often at most,
+const INTERVAL: Duration = Duration::from_secs(5);
+/// and of so many objects each second at most.
+const PER_SECOND: u32 = 100;
+/// Objects that are asked about at a time.
+const AT_ONCE: usize = 32;
+
+/// Asks until `stop`. An object that looks different from before is named to `changed`.
+pub async fn go(
+    ctx: Arc<Context>,
+    workers: Arc<dyn Workers>,
+    changed: mpsc::Sender<Name>,
+    stop: CancellationToken,
+) {
+    loop {
+        // Biased: a stop is obeyed before another round.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = sleep(TICK) => {}
+        }
+        let due = ctx.registry.due(Instant::now(), interval(ctx.registry.len()));
+        let round = stream::iter(due).for_each_concurrent(AT_ONCE, |subject| {
+            let (ctx, workers, changed) = (&ctx, &workers, &changed);
+            async move {
+                if look(ctx, workers.as_ref(), &subject).await {
+                    // Nobody listens any more at the end only.
+                    let _ = changed.send(subject.name).await;
+                }
+            }
+        });
+        // Biased as above; a round that is cut off has asked in vain, nothing else.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = round => {}
+        }
+    }
+}
+
+/// Asks the workers of one object. Says whether it looks different from before.
+pub async fn look(ctx: &Context, workers: &dyn Workers, subject: &Subject) -> bool {
+    let said = workers.ask(&subject.host).await;
+    let name = format!("{}/{}", subject.name.namespace, subject.name.name);
+    let picture = gather(&name, subject.shared, said);
+    ctx.registry.heard(subject, picture, Timestamp::now())
+}
+
+/// How often the workers of one of so many objects are asked.
+fn interval(objects: usize) -> Duration {
+    let objects = u32::try_from(objects).unwrap_or(u32::MAX);
+    INTERVAL.max(Duration::from_secs(1) * objects / PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_bounded_for_one_and_for_all() {
+        assert_eq!(interval(1), INTERVAL);
+        assert_eq!(interval(3000), Duration::from_secs(30));
+    }
+}
