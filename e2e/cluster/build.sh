@@ -1,6 +1,7 @@
 #!/bin/bash
 # build.sh: builds kube (Kubernetes and its etcd), dns (CoreDNS) and helm, once, and prints their directory.
 # The directory is named by what goes into them, so a change builds anew and an older checkout finds its own.
+# Modules and objects (4 GB) are kept only while it builds: nothing but these programs needs them.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -8,9 +9,13 @@ out=$BINARIES
 exec 9> "$(mkdir -p "$CACHE" && echo "$CACHE/build.lock")"
 flock 9 # two callers would pay twice
 if [ ! -e "$out/complete" ]; then
-  mkdir -p "$out"
+  scratch=$CACHE/cluster-build # a fixed name: the next build removes what a killed one left
+  rm -rf "$scratch"
+  trap 'rm -rf "$scratch"' EXIT
+  mkdir -p "$out" "$scratch"
   cd "$HERE/binaries"
-  export CGO_ENABLED=0 GOFLAGS="-buildvcs=false -mod=readonly -trimpath"
+  export CGO_ENABLED=0 GOFLAGS="-buildvcs=false -mod=readonly -trimpath -modcacherw"
+  export GOCACHE=$scratch/objects GOMODCACHE=$scratch/modules
   say "building Kubernetes into $out (minutes, once)" >&2
 
   version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
@@ -33,5 +38,6 @@ if [ ! -e "$out/complete" ]; then
   nice -n 19 go build -ldflags "$helm" -o "$out/helm" $module/cmd/helm >&2
   ln -sf kube "$out/kubectl"
   touch "$out/complete"
+  say "$(du -sh "$scratch" | cut -f 1) used while building, $(du -sh "$out" | cut -f 1) kept" >&2
 fi
 echo "$out"

@@ -4,6 +4,8 @@
 #
 #   keyweir-operator, keyweir-worker   the two programs, each with the libraries it loads and nothing else
 #   keyweir-test-handler               Python and handler/handler.py, for the tests
+#
+# KEYWEIR_BUILT=1 takes the programs as they lie in target/release: a test's own build made them.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$HERE/../.."
@@ -32,7 +34,6 @@ archive() {
 }
 
 program() {
-  nice cargo build --quiet --release --package "$1"
   base "$2"
   strip --strip-debug -o "$2/program" "$BUILT/$1"
   "$HERE/withlibs.sh" "$2" "$2/program" "usr/local/bin/$1"
@@ -56,6 +57,11 @@ print(os.path.realpath(sys.executable), sysconfig.get_paths()["stdlib"])')
   archive "$name" "$root" /usr/bin/python3 -B /usr/local/bin/handler
 }
 
+# The same selection of packages as everywhere, so that nothing is compiled twice.
+build() {
+  [ "${KEYWEIR_BUILT:-}" = 1 ] || nice cargo build --quiet --release --locked --workspace --bins --tests
+}
+
 make_image() {
   local root
   root=$(mktemp -d)
@@ -68,6 +74,7 @@ make_image() {
 }
 
 [ $# -gt 0 ] || set -- keyweir-operator keyweir-worker keyweir-test-handler
+[[ " $* " != *" keyweir-operator "* && " $* " != *" keyweir-worker "* ]] || build
 mkdir -p "$OUT"
 touch "$OUT/images.txt"
 # What is not made now keeps its line.
@@ -78,3 +85,4 @@ for image in "$@"; do
 done
 sort -o "$OUT/images.txt" "$OUT/images.part"
 rm "$OUT/images.part"
+du -sh "$OUT" | sed 's/^\([^\t]*\).*/the images take \1/'

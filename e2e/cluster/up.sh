@@ -5,13 +5,6 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-packages() {
-  command -v containerd iptables > /dev/null && [ -x /usr/lib/cni/bridge ] && return
-  say "installing containerd, CNI plugins, iptables"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends containerd containernetworking-plugins iptables > /dev/null
-}
-
 network() {
   local name
   # down.sh puts back what stood here.
@@ -170,7 +163,7 @@ exec 9> /run/keyweir-cluster.lock
 flock 9
 if ! is_up; then
   [ ! -e "$RUN" ] || "$HERE/down.sh" > /dev/null
-  packages
+  "$HERE/../setup/install.sh" cluster
   mkdir -p "$DATA/log" "$RUN/pids"
   network
   keys

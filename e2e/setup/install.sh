@@ -2,6 +2,7 @@
 # install.sh SET...: installs what is missing on this machine, and says what. A second run finds everything and does nothing.
 #   build   compile the workspace         run     build, and the sample handlers
 #   test    build, and the real parts     bench   test, and the tool chains of the peers
+#   cluster what boots a Kubernetes of one node; a part of test
 set -euo pipefail
 
 packages=() missing=()
@@ -60,17 +61,29 @@ build() {
 run() { build; tool python3 python3; }
 test() {
   run
-  tool openssl openssl
   java_17
   tool mvn maven
   tool etcd etcd-server
   tool redis-server redis-server
+  cluster
+}
+# A runtime, network plugins, and the tools that they and the scripts call. Kubernetes itself is built from modules.
+cluster() {
+  tool cc build-essential
+  tool openssl openssl
+  tool python3 python3
+  tool containerd containerd
+  [ -x /usr/lib/cni/bridge ] || want "CNI plugins" containernetworking-plugins
+  tool iptables iptables
+  tool ip iproute2
+  tool sysctl procps
+  tool curl curl
+  has go || fail "no go: install Go 1.21 or newer, it builds the Kubernetes for the tests"
 }
 bench() {
   test
   tool javac openjdk-17-jdk-headless
   python3 -c 'import ensurepip, venv' 2>/dev/null || want "python3 venv" python3-venv
-  has go || fail "no go: the GKES peer needs Go 1.22 or newer"
 }
 
 # Debian starts the services that it installs; a test starts its own and wants nobody else's. A policy file forbids
@@ -95,10 +108,10 @@ install_packages() {
 }
 
 cd "$(dirname "$0")/../.."
-[ $# -gt 0 ] || fail "usage: install.sh build|run|test|bench ..."
+[ $# -gt 0 ] || fail "usage: install.sh build|run|test|bench|cluster ..."
 for set in "$@"; do
   case $set in
-    build|run|test|bench) "$set" ;;
+    build|run|test|bench|cluster) "$set" ;;
     *) fail "unknown set $set" ;;
   esac
 done

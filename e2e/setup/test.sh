@@ -5,6 +5,22 @@ set -uo pipefail
 
 with_parts() { "$TARGET/release/keyweir-parts" kafka etcd -- "$@"; }
 
+# A node needs root; any other cluster can be named by KUBECONFIG and KEYWEIR_HOST_ADDRESS.
+may_boot() {
+  [ ${#cluster[@]} -gt 0 ] || return 1
+  [ "$(id -u)" != 0 ] || return 0
+  echo "=== real Kubernetes: NOT RUN, for it needs root: ${cluster[*]}"
+  return 1
+}
+
+# Undoes what up.sh did to the machine, with all that it keeps.
+cluster_down() {
+  du -sh /var/lib/keyweir-cluster "$TARGET/images" 2> /dev/null | sed 's/^/=== the cluster takes /'
+  e2e/cluster/down.sh --wipe
+  rm -rf "$TARGET/images"
+  trap - EXIT
+}
+
 stage "tools" e2e/setup/install.sh test || { closing_line; exit 1; }
 stage "build" cargo build "${ALL[@]}" --bins --tests || { closing_line; exit 1; }
 mapfile -t pure < <(targets "${PURE[@]}")
@@ -14,8 +30,12 @@ mapfile -t served < <(test_names | grep -v '^cluster_' | grep -vxF "$(printf '%s
 stage "units" run_tests --lib --bins
 stage "laws and fakes" run_tests "${pure[@]}"
 stage "real servers" with_parts "${CARGO[@]}" test "${ALL[@]}" --no-fail-fast "${served[@]}"
-if [ ${#cluster[@]} -gt 0 ]; then
-  stage "real Kubernetes" with_parts "${CARGO[@]}" test "${ALL[@]}" --no-fail-fast "${cluster[@]}"
+if may_boot; then
+  # Booted here, it goes again whatever happens; one that was up before stays as it is.
+  [ -e /run/keyweir-cluster/environment ] || trap 'cluster_down > /dev/null 2>&1' EXIT
+  stage "Kubernetes itself" e2e/cluster/up.sh &&
+    stage "real Kubernetes" "${CARGO[@]}" test "${ALL[@]}" --no-fail-fast "${cluster[@]}"
+  [ -z "$(trap -p EXIT)" ] || cluster_down
 fi
 du -sh "$TARGET" 2>/dev/null | sed 's/^\([^\t]*\).*/=== the build takes \1 of disk/'
 closing_line

@@ -90,7 +90,8 @@ impl Cluster {
         &self.host
     }
 
-    /// Makes the project's images and puts them into the cluster; once is enough for a run.
+    /// Makes images of the programs that this build has made, and puts them into the cluster; once is enough for a
+    /// run.
     ///
     /// # Errors
     /// When something can't be built or imported.
@@ -98,7 +99,9 @@ impl Cluster {
         static MADE: Mutex<bool> = Mutex::new(false);
         let mut made = MADE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !*made {
-            run(self.command(&script("images.sh").display().to_string(), &[]), None)?;
+            let mut command = self.command(&script("images.sh").display().to_string(), &[]);
+            command.env("KEYWEIR_BUILT", "1");
+            run(command, None)?;
             *made = true;
         }
         Ok(())

@@ -1,0 +1,105 @@
+//! An object's life: applied, ready, at work, scaled, changed, deleted.
+
+use std::time::Duration;
+
+use keyweir_e2e::cluster::condition;
+use keyweir_e2e::wait;
+use serde_json::json;
+
+use crate::world::{PATIENCE, Stream, produce, world};
+
+/// Everything that the operator makes for an object, and the pods.
+const KINDS: &str = "deployments,statefulsets,pods,configmaps,services,serviceaccounts,poddisruptionbudgets";
+
+#[test]
+fn an_object_is_applied_scaled_under_load_and_deleted_without_a_trace() {
+    let scene = world().scene("life");
+    let kafka = scene.world.broker.kafka();
+    scene.apply(&scene.manifest(2, ""));
+    scene.kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", "stc/orders"]);
+    assert_eq!(scene.made("pods").len(), 2);
+
+    let first = produce(&kafka, &scene.topic, 0..10);
+    scene.until_handled(first);
+    wait::until("the group's offset at the end", PATIENCE, || {
+        std::thread::sleep(Duration::from_millis(200));
+        kafka.lag(&scene.group, &scene.topic).is_ok_and(|lag| lag == 0)
+    })
+    .unwrap();
+    let printed = scene.kubectl(&["get", "streamconsumers"]);
+    let header: Vec<&str> = printed.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(header, ["NAME", "READY", "DESIRED", "CURRENT", "LAG", "IN-FLIGHT", "PARKED", "AGE"]);
+    let row: Vec<&str> = printed.lines().nth(1).unwrap().split_whitespace().take(4).collect();
+    assert_eq!(row, ["orders", "True", "2", "2"]);
+
+    let stream = Stream::begin(kafka, &scene.topic, 10);
+    scene.kubectl(&["scale", "stc/orders", "--replicas=4"]);
+    scene.until_ready(4);
+    wait::until("four pods at work", PATIENCE, || scene.world.witness.of(&scene.topic).pods.len() >= 4)
+        .unwrap();
+    scene.kubectl(&["scale", "stc/orders", "--replicas=2"]);
+    scene.until_ready(2);
+    wait::until("two pods", PATIENCE, || scene.made("pods").len() == 2).unwrap();
+    let produced = stream.end();
+    scene.until_handled(produced);
+    scene.assert_clean(produced);
+
+    scene.kubectl(&["delete", "stc/orders", "--timeout=60s"]);
+    wait::until("nothing left of it", PATIENCE, || scene.made(KINDS).is_empty()).unwrap();
+}
+
+#[test]
+fn what_workers_say_stands_in_the_status() {
+    let scene = world().scene("status");
+    let produced = produce(&scene.world.broker.kafka(), &scene.topic, 0..5);
+    scene.apply(&scene.manifest(2, ""));
+    scene.until_handled(produced);
+    let object = scene.until(|object| {
+        let status = &object["status"];
+        status["lag"]["records"] == 0 && status["inFlight"] == 0 && status["shards"]["owned"] == 8
+    });
+    assert_eq!((&object["status"]["members"], &object["status"]["shards"]["total"]), (&json!(2), &json!(8)));
+    for type_ in ["SourceReachable", "CoordinationReachable", "HandlerHealthy"] {
+        assert_eq!(condition(&object, type_).0, "True", "{type_}");
+    }
+    let printed = scene.kubectl(&["get", "streamconsumers"]);
+    let row: Vec<&str> = printed.lines().nth(1).unwrap().split_whitespace().take(6).collect();
+    assert_eq!(row, ["orders", "True", "2", "2", "0", "0"]);
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_named_and_its_lag_is_unknown() {
+    let scene = world().scene("missing");
+    scene.apply(&scene.manifest(1, "").replace(&scene.topic, "nowhere"));
+    let object = scene.until(|object| condition(object, "SourceReachable").0 == "False");
+    assert_eq!(condition(&object, "SourceReachable").1, "TopicMissing");
+    assert_eq!(object["status"]["lag"], json!(null));
+    assert_eq!(object["status"]["lastError"]["reason"], "TopicMissing");
+    scene.until(|object| condition(object, "Ready") == ("False".to_owned(), "TopicMissing".to_owned()));
+}
+
+#[test]
+fn a_live_change_keeps_the_pods_and_a_fixed_one_replaces_them_without_a_loss() {
+    let scene = world().scene("change");
+    let kafka = scene.world.broker.kafka();
+    scene.apply(&scene.manifest(2, ""));
+    scene.until_ready(2);
+    let pods = scene.made("pods");
+    let stream = Stream::begin(kafka, &scene.topic, 0);
+
+    scene.apply(&scene.manifest(2, "  execution: {concurrency: 7}\n  observability: {logLevel: Debug}\n"));
+    scene.until_ready(2);
+    assert_eq!(scene.made("pods"), pods);
+
+    scene.apply(&scene.manifest(2, "  ordering: Partition\n"));
+    scene.until(|object| condition(object, "Progressing").0 == "True" || scene.made("pods") != pods);
+    scene.until_ready(2);
+    wait::until("new pods only", PATIENCE, || {
+        let now = scene.made("pods");
+        now.len() == 2 && now.iter().all(|pod| !pods.contains(pod))
+    })
+    .unwrap();
+    let produced = stream.end();
+    scene.until_handled(produced);
+    scene.assert_clean(produced);
+}
