@@ -7,11 +7,10 @@ use keyweir_contract::WorkerConfig;
 use keyweir_engine::error_chain;
 use keyweir_engine::ownership::{Owners, OwnershipSnapshot, Settings};
 use keyweir_engine::ports::StartAt;
-use keyweir_engine::pump::{Departed, Ports, PumpHandle, Snapshot, Trouble};
+use keyweir_engine::pump::{Allowance, Departed, Ports, PumpHandle, Snapshot, Trouble};
 use keyweir_engine::solo::Hindrance;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::wiring::Fleet;
@@ -23,8 +22,10 @@ pub(crate) struct Membership {
     pub(crate) discovery: Duration,
     pub(crate) departed: mpsc::Receiver<Departed>,
     /// Tells the pump until when it may dispatch.
-    pub(crate) limit: watch::Sender<Option<Instant>>,
+    pub(crate) limit: watch::Sender<Option<Allowance>>,
     pub(crate) pump: PumpHandle,
+    /// How long executing records may finish, as the manifest says it now.
+    pub(crate) drain: watch::Receiver<Duration>,
     /// Cancelled = hand everything over.
     pub(crate) leave: CancellationToken,
     /// Cancelled by this once everything is handed over: the pump may drain and end.
@@ -81,7 +82,7 @@ pub(crate) fn join(
     membership: Membership,
     member: &Arc<str>,
 ) -> (watch::Receiver<Arc<OwnershipSnapshot>>, Vec<JoinHandle<()>>) {
-    let Membership { ports, start, discovery, departed, limit, pump, leave, drained } = membership;
+    let Membership { ports, start, discovery, departed, limit, pump, drain, leave, drained } = membership;
     let (status, said) = watch::channel(Arc::default());
     let (healthy_to, healthy) = watch::channel(true);
     let settings = Settings {
@@ -96,7 +97,8 @@ pub(crate) fn join(
         program: env!("CARGO_PKG_VERSION").to_owned(),
         start,
         discovery,
-        drain: config.live.drain_timeout,
+        drain,
+        streams: crate::wiring::streams(config),
     };
     let snapshots = pump.snapshots();
     let owners = Owners {

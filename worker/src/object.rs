@@ -32,6 +32,8 @@ pub(crate) struct Object {
     parked: Option<Arc<dyn ParkedStore>>,
     hindrance: Hindrances,
     lag: watch::Receiver<Option<Lag>>,
+    /// How long executing records may finish when it leaves.
+    drain: watch::Sender<Duration>,
     leave: CancellationToken,
     shutdown: CancellationToken,
     helpers: Vec<JoinHandle<()>>,
@@ -52,6 +54,7 @@ impl Object {
     pub(crate) async fn start(config: WorkerConfig, around: Surroundings<'_>) -> Result<Self, StartError> {
         let adapters = wiring::build(&config, around.directory, around.natives, around.member).await?;
         let (leave, shutdown, hurry) = (around.stop, CancellationToken::new(), around.hurry);
+        let drain = watch::Sender::new(config.live.drain_timeout);
         let (departed_to, departed) = mpsc::channel(DEPARTED);
         let (limit_to, limit) = match &adapters.fleet {
             Some(_) => DispatchLimit::new(),
@@ -99,6 +102,7 @@ impl Object {
                     departed,
                     limit: limit_to,
                     pump: handle.clone(),
+                    drain: drain.subscribe(),
                     leave: leave.clone(),
                     drained: shutdown.clone(),
                 };
@@ -114,6 +118,7 @@ impl Object {
             parked: ports.parked,
             hindrance,
             lag,
+            drain,
             leave,
             shutdown,
             helpers,
@@ -162,6 +167,7 @@ impl Object {
     /// Takes up changed live settings.
     pub(crate) async fn tune(&mut self, live: LiveConfig) -> Result<(), PumpEnded> {
         self.config.live = live.clone();
+        self.drain.send_replace(live.drain_timeout);
         self.pump.send(Command::Tune(Box::new(live))).await
     }
 

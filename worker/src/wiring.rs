@@ -13,7 +13,7 @@ use keyweir_contract::source::{
 };
 use keyweir_embedded::{DataDir, OpenError, TopicOptions};
 use keyweir_engine::ownership::LeaseCheckpoints;
-use keyweir_engine::ports::{CheckpointStore, LeaseStore, ParkedStore, StartAt};
+use keyweir_engine::ports::{CheckpointStore, LeaseStore, ParkedStore, Source, StartAt};
 use keyweir_engine::pump::Ports;
 use keyweir_etcd::EtcdStore;
 use keyweir_handlers::{AnyHandler, BuildError, HandlerContext, Registry};
@@ -120,7 +120,8 @@ pub(crate) struct Fleet {
     pub(crate) ttl: Duration,
 }
 
-fn fleet(config: &WorkerConfig) -> Option<Fleet> {
+/// Where the members of an object meet; `None` = it has one at most.
+pub(crate) fn fleet(config: &WorkerConfig) -> Option<Fleet> {
     let Coordination::Etcd(etcd) = &config.fixed.coordination else {
         return None;
     };
@@ -131,6 +132,24 @@ fn fleet(config: &WorkerConfig) -> Option<Fleet> {
         prefix: ObjectPrefix::new(&etcd.prefix, &config.object.namespace, &config.object.name),
         ttl: etcd.member_ttl,
     })
+}
+
+/// The cold half of an object's source, to be looked at from outside; `None` = it lies in a data directory.
+pub(crate) fn source(config: &WorkerConfig) -> Option<Arc<dyn Source>> {
+    let SourceConfig::Kafka(kafka) = &config.fixed.source else {
+        return None;
+    };
+    let connection = Connection::new(kafka.endpoint.clone(), format!("keyweir-{}", config.object.name));
+    Some(Arc::new(KafkaSource::new(connection, kafka.topics.clone(), &kafka.group, Mirroring::Mirror)))
+}
+
+/// The streams that an object's manifest names.
+pub(crate) fn streams(config: &WorkerConfig) -> Vec<String> {
+    match &config.fixed.source {
+        SourceConfig::Kafka(kafka) => kafka.topics.clone(),
+        SourceConfig::Embedded(embedded) => embedded.topics.clone(),
+        SourceConfig::Etcd(etcd) => etcd.paths.clone(),
+    }
 }
 
 /// Half of the byte budget may wait in the reader, so that both together stay near it.

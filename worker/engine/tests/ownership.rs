@@ -3,6 +3,8 @@
 
 #[path = "ownership/chaos.rs"]
 mod chaos;
+#[path = "ownership/checkpoints.rs"]
+mod checkpoints;
 #[path = "ownership/faults.rs"]
 mod faults;
 #[path = "ownership/fleet.rs"]

@@ -6,7 +6,10 @@
 //!   release ── names what executes ────▶ executing: [7, 9]  ────────────────────▶ holds the keys of 7 and 9
 //!   7 ended ───────────────────────────▶ executing: [9], ended: [7 complete] ───▶ 7 is complete, its key goes on
 //!   lease gone, or drain time over ────▶ (the key vanishes)  ───────────────────▶ 9 is handled again
+//!   9 ended ───────────────────────────▶ ended: [7, 9], without a lease ────────▶ known, also if the old owner has left
 //! ```
+//! What has ended outlives the member that told it: else a member that leaves at once would take the news along
+//! before a slow owner has read it. The owner forgets it later.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -16,9 +19,9 @@ use keyweir_core::{Fence, MemberId, Offset, ShardId};
 use tokio::time::Instant;
 
 use super::jobs::Given;
-use super::values::{ExecutingRecord, FORM, ReleaseValue};
+use super::values::{ExecutingRecord, ReleaseValue};
 use super::view::View;
-use crate::pump::Departed;
+use crate::pump::{Departed, Fate};
 
 /// How long endings are gathered before they are told.
 const GATHER: Duration = Duration::from_millis(5);
@@ -34,7 +37,7 @@ pub(super) type Executing = (Offset, Option<Vec<u8>>);
 pub(super) struct Departing {
     shards: HashMap<ShardId, Leftover>,
     /// Endings that came before the release was written.
-    early: HashMap<(ShardId, Fence), Vec<(Offset, bool)>>,
+    early: HashMap<(ShardId, Fence), Vec<(Offset, Fate)>>,
 }
 
 /// What is left here of one shard, of one tenure or of several.
@@ -44,7 +47,7 @@ struct Leftover {
     fence: Fence,
     /// What executes, and under which tenure it began.
     executing: BTreeMap<Offset, (Fence, Option<Vec<u8>>)>,
-    ended: BTreeMap<Offset, bool>,
+    ended: BTreeMap<Offset, Fate>,
     telling: Telling,
 }
 
@@ -62,7 +65,7 @@ enum Telling {
 
 impl Departing {
     /// What is left here of a shard that is about to be given up once more: its release repeats it.
-    pub(super) fn left_of(&self, shard: &ShardId) -> (Vec<Executing>, Vec<(Offset, bool)>) {
+    pub(super) fn left_of(&self, shard: &ShardId) -> (Vec<Executing>, Vec<(Offset, Fate)>) {
         let Some(leftover) = self.shards.get(shard) else {
             return (Vec::new(), Vec::new());
         };
@@ -96,23 +99,23 @@ impl Departing {
             // Some of it may have ended while the release was written.
             leftover.telling = Telling::Due(now + GATHER);
         }
-        for (offset, complete) in early {
-            self.ended(Departed { shard: shard.clone(), fence, offset, complete }, now);
+        for (offset, fate) in early {
+            self.ended(Departed { shard: shard.clone(), fence, offset, fate }, now);
         }
     }
 
     /// A record has ended here whose shard was handed over.
     pub(super) fn ended(&mut self, departed: Departed, now: Instant) {
-        let Departed { shard, fence, offset, complete } = departed;
+        let Departed { shard, fence, offset, fate } = departed;
         let leftover = self.shards.get_mut(&shard);
         let known =
             leftover.filter(|leftover| leftover.executing.get(&offset).is_some_and(|(of, _)| *of == fence));
         let Some(leftover) = known else {
-            self.early.entry((shard, fence)).or_default().push((offset, complete));
+            self.early.entry((shard, fence)).or_default().push((offset, fate));
             return;
         };
         leftover.executing.remove(&offset);
-        leftover.ended.insert(offset, complete);
+        leftover.ended.insert(offset, fate);
         leftover.telling = match leftover.telling {
             Telling::Told(_) | Telling::Going => Telling::Due(now + GATHER),
             Telling::Due(at) => Telling::Due(at),
@@ -188,8 +191,8 @@ impl Departing {
 }
 
 impl Leftover {
-    fn ended_list(&self) -> Vec<(Offset, bool)> {
-        self.ended.iter().map(|(offset, complete)| (*offset, *complete)).collect()
+    fn ended_list(&self) -> Vec<(Offset, Fate)> {
+        self.ended.iter().map(|(offset, fate)| (*offset, fate.clone())).collect()
     }
 
     fn value(&self) -> ReleaseValue {
@@ -197,12 +200,7 @@ impl Leftover {
             .executing
             .iter()
             .map(|(offset, (_, key))| ExecutingRecord { offset: *offset, key: key.clone() });
-        ReleaseValue {
-            form: FORM,
-            fence: self.fence,
-            executing: executing.collect(),
-            ended: self.ended_list(),
-        }
+        ReleaseValue::new(self.fence, executing.collect(), &self.ended_list())
     }
 }
 
@@ -217,8 +215,8 @@ pub(super) struct Elsewhere {
 pub(super) struct Inherited {
     /// They still execute: their keys wait.
     pub(super) executing: Vec<Executing>,
-    /// They are complete, though the checkpoint does not say so.
-    pub(super) complete: Vec<(Offset, bool)>,
+    /// They have ended, though the checkpoint does not say so.
+    pub(super) ended: Vec<(Offset, Fate)>,
 }
 
 impl Elsewhere {
@@ -226,22 +224,24 @@ impl Elsewhere {
     pub(super) fn take_over(&mut self, view: &View, shard: &ShardId, checkpoint: &Checkpoint) -> Inherited {
         let open = |offset: Offset| offset >= checkpoint.frontier && !checkpoint.completed.contains(offset);
         let mut inherited = Inherited::default();
-        let mut complete = BTreeSet::new();
+        let mut ended = BTreeMap::new();
         let mut held: BTreeMap<MemberId, BTreeSet<Offset>> = BTreeMap::new();
         for (member, release) in view.releases(shard) {
-            complete.extend(
-                release
-                    .ended
-                    .iter()
-                    .filter(|(offset, done)| *done && open(*offset))
-                    .map(|(offset, _)| *offset),
-            );
+            for (offset, fate) in release.fates().filter(|(offset, _)| open(*offset)) {
+                // Of several tenures the one that completed it counts.
+                let known = ended.entry(offset).or_insert(Fate::Unfinished);
+                if *known != Fate::Complete && fate != Fate::Unfinished {
+                    *known = fate;
+                }
+            }
             for record in release.executing.iter().filter(|record| open(record.offset)) {
                 held.entry(member.clone()).or_default().insert(record.offset);
                 inherited.executing.push((record.offset, record.key.clone()));
             }
         }
-        inherited.complete = complete.into_iter().map(|offset| (offset, true)).collect();
+        let executes = |offset: &Offset| held.values().any(|offsets| offsets.contains(offset));
+        ended.retain(|offset, fate| *fate != Fate::Unfinished && !executes(offset));
+        inherited.ended = ended.into_iter().collect();
         if !held.is_empty() {
             self.held.insert(shard.clone(), held);
         }
@@ -249,7 +249,7 @@ impl Elsewhere {
     }
 
     /// What has ended elsewhere since the view was last looked at: complete, or to be handled here.
-    pub(super) fn news(&mut self, view: &View) -> Vec<(ShardId, Vec<(Offset, bool)>)> {
+    pub(super) fn news(&mut self, view: &View) -> Vec<(ShardId, Vec<(Offset, Fate)>)> {
         let mut news = Vec::new();
         for (shard, members) in &mut self.held {
             let mut ended = Vec::new();
@@ -257,8 +257,8 @@ impl Elsewhere {
                 let release = view.release(shard, member).map(|seen| &seen.value);
                 offsets.retain(|offset| match fate(release, *offset) {
                     None => true,
-                    Some(complete) => {
-                        ended.push((*offset, complete));
+                    Some(fate) => {
+                        ended.push((*offset, fate));
                         false
                     }
                 });
@@ -279,13 +279,49 @@ impl Elsewhere {
 }
 
 /// What became of a record; `None` = it still executes.
-fn fate(release: Option<&ReleaseValue>, offset: Offset) -> Option<bool> {
+fn fate(release: Option<&ReleaseValue>, offset: Offset) -> Option<Fate> {
     // The member is gone, or has ended its drain: the record runs again.
-    let Some(release) = release else {
-        return Some(false);
-    };
-    if release.executing.iter().any(|record| record.offset == offset) {
-        return None;
+    release.map_or(Some(Fate::Unfinished), |release| release.fate(offset))
+}
+
+/// What members that are gone have told of shards that are owned here: known long enough, it can be forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    since: HashMap<(ShardId, MemberId), Instant>,
+}
+
+impl Told {
+    /// What can be forgotten now of these shards, with the revision at which it was told.
+    pub(super) fn take_due<'a>(
+        &mut self,
+        view: &View,
+        owned: impl Iterator<Item = &'a ShardId>,
+        now: Instant,
+    ) -> Vec<(ShardId, MemberId, u64)> {
+        let mut due = Vec::new();
+        let mut seen = HashMap::new();
+        for shard in owned {
+            for (member, release) in view.releases(shard) {
+                if !release.executing.is_empty() || view.members().contains_key(member) {
+                    continue;
+                }
+                let key = (shard.clone(), member.clone());
+                let since = self.since.get(&key).copied().unwrap_or(now);
+                if since + STAYS <= now {
+                    due.extend(
+                        view.release(shard, member).map(|seen| (shard.clone(), member.clone(), seen.written)),
+                    );
+                } else {
+                    seen.insert(key, since);
+                }
+            }
+        }
+        self.since = seen;
+        due
     }
-    Some(release.ended.iter().any(|(ended, complete)| *ended == offset && *complete))
+
+    /// When there is something to forget.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.since.values().min().map(|since| *since + STAYS)
+    }
 }

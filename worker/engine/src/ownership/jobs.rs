@@ -21,7 +21,7 @@ use crate::ports::{
     CheckpointError, Committed, Entry, Guard, LeaseId, LeaseStore, Listing, MAX_OPERATIONS,
     MAX_TRANSACTION_BYTES, SourceError, StoreError, Transaction,
 };
-use crate::pump::{Ports, Released};
+use crate::pump::{Fate, Ports, Released};
 
 /// Owner key, accept and checkpoint of each shard that is claimed.
 const CLAIMS: usize = MAX_OPERATIONS / 3;
@@ -71,6 +71,10 @@ pub(super) enum Job {
         failure: Option<StoreError>,
     },
     Discovered(Result<Vec<ShardId>, SourceError>),
+    /// What members that are gone had told is forgotten.
+    Forgot,
+    /// Which of these shards somebody has reset.
+    Resets(Result<Vec<ShardId>, SourceError>),
 }
 
 /// A shard whose owner key is ours.
@@ -102,7 +106,7 @@ pub(super) struct Giving {
     /// The checkpoint is to be written with the release; else it is durable already.
     pub(super) save: bool,
     /// What is left here of earlier tenures: what executes, and what has ended.
-    pub(super) left: (Vec<Executing>, Vec<(Offset, bool)>),
+    pub(super) left: (Vec<Executing>, Vec<(Offset, Fate)>),
 }
 
 /// A shard that was given up.
@@ -133,6 +137,25 @@ impl Desk {
 
     fn fence(&self, revision: u64) -> Fence {
         Fence::new(self.epoch, revision)
+    }
+
+    /// With which lease a release ends. What still executes here ends with this member; what has ended stays told
+    /// when it is gone, until the owner knows it.
+    fn lease_of(&self, value: &ReleaseValue) -> Option<LeaseId> {
+        (!value.executing.is_empty()).then_some(self.lease)
+    }
+
+    /// Forgets what members that are gone have told of shards that are owned here, and known by now.
+    pub(super) async fn forget_told(self, told: Vec<(ShardId, MemberId, u64)>) -> Job {
+        for (shard, member, written) in told {
+            let key = self.prefix.key(&Key::Release { member: member.to_string(), shard: shard.to_string() });
+            let delete = Transaction::new().when(Guard::Written(key.clone(), written)).delete(key);
+            if let Err(error) = self.store.commit(delete).await {
+                // It is looked at again with the next change of the view.
+                tracing::debug!(%shard, reason = error.reason(), "what was told long ago is not forgotten yet");
+            }
+        }
+        Job::Forgot
     }
 
     /// Creates owner keys where there are none, and reads the checkpoints in the same transactions.
@@ -271,8 +294,8 @@ impl Desk {
             Transaction::new().when(Guard::Created(owner.clone(), fence.revision)).delete(owner);
         if !released.executing.is_empty() || !executing.is_empty() || !ended.is_empty() {
             let executing = released.executing.iter().chain(executing);
-            let value = release_value(*fence, executing, ended.clone());
-            transaction = transaction.put(self.release_key(shard), write(&value), self.lease);
+            let value = release_value(*fence, executing, ended);
+            transaction = transaction.put(self.release_key(shard), write(&value), self.lease_of(&value));
         }
         if let Some(checkpoint) = released.checkpoint.as_ref().filter(|_| *save) {
             let bound = (MAX_TRANSACTION_BYTES - ROOM_FOR_KEYS).saturating_sub(transaction.bytes());
@@ -322,7 +345,7 @@ impl Desk {
         let told = told.into_iter().map(|(shard, value)| {
             let key = self.release_key(&shard);
             let transaction = match value {
-                Some(value) => Transaction::new().put(key, write(&value), self.lease),
+                Some(value) => Transaction::new().put(key, write(&value), self.lease_of(&value)),
                 None => Transaction::new().delete(key),
             };
             (shard, transaction)
@@ -381,10 +404,10 @@ fn whole<T>(part: &[(T, Transaction)]) -> Transaction {
 fn release_value<'a>(
     fence: Fence,
     executing: impl Iterator<Item = &'a Executing>,
-    ended: Vec<(Offset, bool)>,
+    ended: &[(Offset, Fate)],
 ) -> ReleaseValue {
     let record = |(offset, key): &Executing| ExecutingRecord { offset: *offset, key: key.clone() };
-    ReleaseValue { form: FORM, fence, executing: executing.map(record).collect(), ended }
+    ReleaseValue::new(fence, executing.map(record).collect(), ended)
 }
 
 /// By the wall clock, for people only.

@@ -124,6 +124,7 @@ async fn enter(
         leaving: false,
         rules: Rules::NEWEST,
         program: settings.program.clone(),
+        streams: Some(settings.streams.clone()),
         since: unix_millis(),
     };
     let key = settings.prefix.key(&Key::Member(me.to_string()));

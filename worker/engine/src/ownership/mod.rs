@@ -34,7 +34,6 @@ use std::time::Duration;
 use futures::StreamExt;
 use keyweir_contract::keys::ObjectPrefix;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use checkpoints::{LARGEST_CHECKPOINT, LeaseCheckpoints};
@@ -44,7 +43,7 @@ pub use view::{Seen, View};
 
 use crate::error_chain;
 use crate::ports::{LeaseId, LeaseStore, Pulse, StartAt};
-use crate::pump::{Departed, Ports};
+use crate::pump::{Allowance, Departed, Ports};
 use join::Joined;
 use session::{End, Session};
 
@@ -77,8 +76,10 @@ pub struct Settings {
     pub start: StartAt,
     /// How often new shards are looked for.
     pub discovery: Duration,
-    /// How long executing records may finish when the member leaves.
-    pub drain: Duration,
+    /// How long executing records may finish when the member leaves; read when it does.
+    pub drain: watch::Receiver<Duration>,
+    /// The streams that the manifest names. One that no live member's manifest names leaves the shard list.
+    pub streams: Vec<String>,
 }
 
 /// One process's part in the ownership of an object's shards.
@@ -96,7 +97,7 @@ pub struct Owners {
     /// Records that ended here after their shard was given up.
     pub departed: mpsc::Receiver<Departed>,
     /// Tells the pumps until when they may dispatch.
-    pub limit: watch::Sender<Option<Instant>>,
+    pub limit: watch::Sender<Option<Allowance>>,
     /// What it says of itself.
     pub status: watch::Sender<Arc<OwnershipSnapshot>>,
     /// Cancelled = hand everything over and end.

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use keyweir_core::placement::{Rules, rank};
+use keyweir_core::placement::{Placeable, Rules, rank};
 use keyweir_core::{Fence, MemberId, ShardId};
 use tokio::time::Instant;
 
@@ -160,6 +160,7 @@ impl Situation<'_> {
                 Some(_) => {}
             }
         }
+        self.plan_unlisted(&mut plan, &shards);
         (plan.unowned, plan.shards) = (free.len(), shards.len());
         unclaimed.since.retain(|shard, _| free.contains(shard));
         let stale = |shard: &&ShardId| {
@@ -167,6 +168,20 @@ impl Situation<'_> {
         };
         plan.withdraw = self.view.accepts_of(self.me).filter(stale).cloned().collect();
         plan
+    }
+
+    /// What has left the list is given up: nobody is to go on with it.
+    fn plan_unlisted(&self, plan: &mut Plan, listed: &[Placeable]) {
+        if self.view.list().is_none() {
+            return;
+        }
+        for (shard, local) in self.local {
+            if let Local::Owned(fence) | Local::Opening(fence) = local
+                && listed.binary_search_by(|known| known.id.cmp(shard)).is_err()
+            {
+                plan.release.push((shard.clone(), *fence, Handing::ToNobody));
+            }
+        }
     }
 
     /// Nobody owns it.

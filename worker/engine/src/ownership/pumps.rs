@@ -5,7 +5,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use keyweir_core::{Offset, ShardId};
 
-use crate::pump::{Command, Ownership, PumpEnded, PumpHandle, ReleaseMode, Released};
+use crate::pump::{Command, Fate, Ownership, PumpEnded, PumpHandle, ReleaseMode, Released};
 
 /// The pumps of one object in this process, as ownership sees them: one or several.
 ///
@@ -18,11 +18,11 @@ pub trait Pumps: Send + Sync + 'static {
     /// Gives a shard up. The answer comes when nothing of it can start any more.
     fn release(&self, shard: ShardId, mode: ReleaseMode) -> BoxFuture<'_, Result<Released, PumpEnded>>;
 
-    /// Records of a shard that executed elsewhere have ended there: complete, or to be handled here.
+    /// Records of a shard that executed elsewhere have ended there.
     fn ended_elsewhere(
         &self,
         shard: ShardId,
-        records: Vec<(Offset, bool)>,
+        records: Vec<(Offset, Fate)>,
     ) -> BoxFuture<'_, Result<(), PumpEnded>>;
 
     /// Starts nothing new from now on.
@@ -50,7 +50,7 @@ impl Pumps for PumpHandle {
     fn ended_elsewhere(
         &self,
         shard: ShardId,
-        records: Vec<(Offset, bool)>,
+        records: Vec<(Offset, Fate)>,
     ) -> BoxFuture<'_, Result<(), PumpEnded>> {
         self.send(Command::EndedElsewhere { shard, records }).boxed()
     }

@@ -4,6 +4,7 @@
 //! leads to another look at the view.
 
 mod acting;
+mod hindrances;
 mod settling;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::executing::{Departing, Elsewhere};
+use super::executing::{Departing, Elsewhere, Told};
 use super::jobs::{Desk, Job};
 use super::join::Joined;
 use super::plan::{Accepting, Leaving, Local, Unclaimed};
@@ -28,10 +29,14 @@ use super::values::MemberValue;
 use super::view::View;
 use super::{Owners, Settings};
 use crate::ports::{Changes, Pulse, Renewals, StoreError};
-use crate::pump::Departed;
+use crate::pump::{Allowance, Departed};
+use hindrances::Hindrances;
 
 /// How long changes are gathered before the view is acted upon: a burst of them costs one look.
 const GATHER: Duration = Duration::from_millis(2);
+
+/// How often somebody's reset of a shard's start is looked for.
+const RESETS: Duration = Duration::from_secs(5);
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +56,7 @@ pub(super) struct Session<'a> {
     healthy: &'a mut watch::Receiver<bool>,
     departed: &'a mut mpsc::Receiver<Departed>,
     status: &'a watch::Sender<Arc<OwnershipSnapshot>>,
-    limit: &'a watch::Sender<Option<Instant>>,
+    limit: &'a watch::Sender<Option<Allowance>>,
     leave: CancellationToken,
     report: &'a mut OwnershipSnapshot,
 
@@ -73,6 +78,8 @@ pub(super) struct Session<'a> {
     unclaimed: Unclaimed,
     departing: Departing,
     elsewhere: Elsewhere,
+    told: Told,
+    hindrances: Hindrances,
 
     /// The member's value as it should stand, and whether it does.
     value: MemberValue,
@@ -85,6 +92,8 @@ pub(super) struct Session<'a> {
     look_at: Option<Instant>,
     discover_at: Option<Instant>,
     discovery_wait: Duration,
+    /// When to look for somebody's resets; `None` = it is being looked.
+    resets_at: Option<Instant>,
     leaving: Option<Leaving>,
     leave_by: Option<Instant>,
 }
@@ -140,6 +149,8 @@ impl<'a> Session<'a> {
             unclaimed: Unclaimed::default(),
             departing: Departing::default(),
             elsewhere: Elsewhere::default(),
+            told: Told::default(),
+            hindrances: Hindrances::default(),
             value,
             value_due: false,
             value_under_way: false,
@@ -148,6 +159,7 @@ impl<'a> Session<'a> {
             look_at: Some(now),
             discover_at: Some(now),
             discovery_wait: Duration::ZERO,
+            resets_at: Some(now + RESETS),
             leaving: None,
             leave_by: None,
         }
@@ -202,6 +214,8 @@ impl<'a> Session<'a> {
             standing_change,
             self.look_at,
             self.discover_at,
+            self.resets_at,
+            self.told.next_due(),
             self.departing.next_due(|shard| acting::is_releasing(&self.local, shard)),
             self.leave_by,
             self.accepting.values().map(|accepting| accepting.until).min(),
@@ -231,9 +245,11 @@ impl<'a> Session<'a> {
 
     fn begin_to_leave(&mut self) {
         let now = Instant::now();
-        tracing::info!(drain = ?self.settings.drain, "leaving: everything is handed over");
-        self.leaving = Some(Leaving { impatient_at: now + self.settings.drain / 4 });
-        self.leave_by = Some(now + self.settings.drain);
+        // As it is now: it may have changed since the start.
+        let drain = *self.settings.drain.borrow();
+        tracing::info!(?drain, "leaving: everything is handed over");
+        self.leaving = Some(Leaving { impatient_at: now + drain / 4 });
+        self.leave_by = Some(now + drain);
         self.tell_member();
     }
 
@@ -265,6 +281,8 @@ impl<'a> Session<'a> {
         self.report.moving = count(|local| local.is_held() && !matches!(local, Local::Owned(_)));
         self.report.departing = self.departing.len();
         self.report.foreign = self.view.foreign().len();
+        self.hindrances.keep_shards(|shard| self.local.contains_key(shard));
+        self.report.hindrance = self.hindrances.first().cloned();
         if **self.status.borrow() != *self.report {
             self.status.send_replace(Arc::new(self.report.clone()));
         }

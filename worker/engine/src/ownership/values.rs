@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use keyweir_core::{Fence, MemberId, Offset, ShardId};
+use keyweir_core::checkpoint::FailedRecord;
+use keyweir_core::{Attempt, Fence, MemberId, Offset, ShardId, UnixMillis};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::pump::Fate;
 
 /// The form that is written.
 pub const FORM: u32 = 1;
@@ -49,6 +52,9 @@ pub struct MemberValue {
     pub program: String,
     /// When it joined, in milliseconds since the epoch, by its own clock: for people only.
     pub since: i64,
+    /// The streams that its manifest names; absent: it does not say.
+    #[serde(default)]
+    pub streams: Option<Vec<String>>,
 }
 
 /// The owner of a shard.
@@ -85,6 +91,65 @@ pub struct ReleaseValue {
     /// takes over from the next one learns of them too.
     #[serde(default)]
     pub ended: Vec<(Offset, bool)>,
+    /// Of those that are not complete: the attempts that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedEnding>,
+}
+
+/// A record that failed at an earlier owner after it had given the shard up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedEnding {
+    /// Its place.
+    pub offset: Offset,
+    /// The last attempt that failed.
+    pub attempts: Attempt,
+    /// When the next one may start.
+    pub not_before: UnixMillis,
+    /// Why it failed.
+    pub reason: String,
+}
+
+impl ReleaseValue {
+    /// What executes at a member of a shard that it gave up, and what has ended there.
+    pub(super) fn new(fence: Fence, executing: Vec<ExecutingRecord>, ended: &[(Offset, Fate)]) -> Self {
+        let failed = ended.iter().filter_map(|(_, fate)| match fate {
+            Fate::Failed(failed) => Some(failed.clone().into()),
+            Fate::Complete | Fate::Unfinished => None,
+        });
+        let failed = failed.collect();
+        let ended = ended.iter().map(|(offset, fate)| (*offset, *fate == Fate::Complete)).collect();
+        Self { form: FORM, fence, executing, ended, failed }
+    }
+
+    /// How a record ended; `None` = it still executes. One that is not named did not run to its end.
+    pub(super) fn fate(&self, offset: Offset) -> Option<Fate> {
+        if self.executing.iter().any(|record| record.offset == offset) {
+            return None;
+        }
+        if self.ended.iter().any(|(ended, complete)| *ended == offset && *complete) {
+            return Some(Fate::Complete);
+        }
+        let failed = self.failed.iter().find(|failed| failed.offset == offset);
+        Some(failed.map_or(Fate::Unfinished, |failed| Fate::Failed(failed.clone().into())))
+    }
+
+    /// How those ended that executed here.
+    pub(super) fn fates(&self) -> impl Iterator<Item = (Offset, Fate)> + '_ {
+        self.ended.iter().filter_map(|(offset, _)| Some((*offset, self.fate(*offset)?)))
+    }
+}
+
+impl From<FailedRecord> for FailedEnding {
+    fn from(FailedRecord { offset, attempts, not_before, reason }: FailedRecord) -> Self {
+        Self { offset, attempts, not_before, reason }
+    }
+}
+
+impl From<FailedEnding> for FailedRecord {
+    fn from(FailedEnding { offset, attempts, not_before, reason }: FailedEnding) -> Self {
+        Self { offset, attempts, not_before, reason }
+    }
 }
 
 /// One record that executes at an earlier owner.
@@ -119,8 +184,8 @@ pub struct StreamShards {
 }
 
 impl ShardListValue {
-    /// The list with these shards added; `None` = it holds them all. Shards never leave the list by themselves: a
-    /// source that says less for a moment takes nothing away.
+    /// The list with these shards added; `None` = it holds them all. A source that says less
+    /// for a moment takes nothing away.
     #[must_use]
     pub fn grown(&self, found: &[ShardId]) -> Option<Self> {
         let first_start = self.streams.is_empty();
@@ -136,6 +201,14 @@ impl ShardListValue {
             }
         }
         (grown.streams != self.streams).then_some(grown)
+    }
+
+    /// The list without the streams that nobody names any more; `None` = there are none of those.
+    #[must_use]
+    pub fn without_unnamed(&self, is_named: impl Fn(&str) -> bool) -> Option<Self> {
+        let mut kept = self.clone();
+        kept.streams.retain(|name, _| is_named(name));
+        (kept.streams.len() < self.streams.len()).then_some(kept)
     }
 
     /// All shards, in order.
@@ -224,13 +297,32 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_leaves_the_list_when_nobody_names_it() {
+        let list = ShardListValue::default().grown(&[shards("orders", 3), shards("refunds", 2)].concat());
+        let list = list.unwrap();
+        assert_eq!(list.without_unnamed(|_| true), None);
+        let rest = list.without_unnamed(|name| name == "orders").unwrap();
+        assert_eq!(rest.shards().count(), 3);
+        let again = rest.grown(&shards("refunds", 2)).unwrap();
+        assert!(again.is_initial(&ShardId::new("refunds", 1)), "named anew, it starts as the manifest says");
+    }
+
+    #[test]
     fn values_read_back_and_forms_far_ahead_are_foreign() {
         let executing = vec![
             ExecutingRecord { offset: Offset(7), key: Some(vec![0, 255, 16]) },
             ExecutingRecord { offset: Offset(9), key: None },
         ];
-        let value =
-            ReleaseValue { form: FORM, fence: Fence::new(1, 2), executing, ended: vec![(Offset(5), true)] };
+        let failed = FailedRecord {
+            offset: Offset(6),
+            attempts: Attempt(2),
+            not_before: UnixMillis(7),
+            reason: "HandlerTimeout".into(),
+        };
+        let ended = [(Offset(5), Fate::Complete), (Offset(6), Fate::Failed(failed.clone()))];
+        let value = ReleaseValue::new(Fence::new(1, 2), executing, &ended);
+        assert_eq!(value.fates().collect::<Vec<_>>(), ended);
+        assert_eq!((value.fate(Offset(9)), value.fate(Offset(8))), (None, Some(Fate::Unfinished)));
         assert_eq!(read::<ReleaseValue>(&write(&value)).as_ref(), Some(&value));
         let next = br#"{"form":2,"new":true}"#;
         assert_eq!(read::<AcceptValue>(next), Some(AcceptValue { form: 2 }));

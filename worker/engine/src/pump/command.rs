@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use keyweir_contract::worker_config::LiveConfig;
-use keyweir_core::checkpoint::Checkpoint;
+use keyweir_core::checkpoint::{Checkpoint, FailedRecord};
 use keyweir_core::{Fence, Offset, ShardId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -29,13 +29,12 @@ pub enum Command {
         /// Gets what the next owner needs.
         reply: oneshot::Sender<Released>,
     },
-    /// Records of a shard that executed elsewhere when it was taken over have ended there: done (`true`), or to be
-    /// handled here.
+    /// Records of a shard that executed elsewhere when it was taken over have ended there.
     EndedElsewhere {
         /// The shard.
         shard: ShardId,
-        /// Offset of each, and whether it is complete.
-        records: Vec<(Offset, bool)>,
+        /// Offset of each, and how it ended.
+        records: Vec<(Offset, Fate)>,
     },
     /// Start nothing new, but keep everything: the lease is in doubt.
     Freeze,
@@ -54,6 +53,17 @@ pub enum Command {
         /// `true` when it was handled or parked again, `false` when its shard is not owned here.
         reply: oneshot::Sender<bool>,
     },
+}
+
+/// How a record ended whose shard had been given up meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is complete.
+    Complete,
+    /// It failed: the owner makes the next attempt.
+    Failed(FailedRecord),
+    /// It did not run to its end, and nobody is charged for that: the owner handles it.
+    Unfinished,
 }
 
 /// A shard to be owned.

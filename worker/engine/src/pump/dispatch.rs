@@ -125,7 +125,7 @@ where
 
     fn dispatch_route(&mut self, route: Route, left: &mut usize) {
         let batch = self.handlers[usize::from(route)].batch();
-        while *left > 0 && self.lanes.has_ready(route) && self.has_permit() {
+        while *left > 0 && self.lanes.has_ready(route) && self.has_permit() && self.limit.allows_now() {
             let admission = self.gates[usize::from(route)].admits(self.now);
             let started = match admission {
                 Admission::None => return,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use keyweir_core::{LaneId, LaneKey, Offset, Seq, ShardId, ShardIndex};
 
 use super::Pump;
+use super::command::Fate;
 use super::dispatch::{Answer, Work};
 use super::task::Ticket;
 use crate::ports::{Handler, Reader};
@@ -64,32 +65,55 @@ where
     }
 
     /// Records that executed elsewhere have ended there: complete, or to be handled here.
-    pub(super) fn ended_elsewhere(&mut self, id: &ShardId, records: &[(Offset, bool)]) {
+    pub(super) fn ended_elsewhere(&mut self, id: &ShardId, records: Vec<(Offset, Fate)>) {
         let Some(index) = self.find(id) else {
             return;
         };
-        for (offset, complete) in records {
+        for (offset, fate) in records {
             let now = self.now;
             let Some(shard) = self.shard(index) else {
                 return;
             };
-            let held = shard.elsewhere.remove(offset);
-            if *complete {
-                shard.failed.remove(offset);
-                shard.touch(now);
-                self.complete_elsewhere(index, *offset, held);
-            } else if let Some(Held::Read(record, seq)) = held {
-                let shard = self.shard(index);
-                let known = shard.map(|shard| {
-                    let failed = shard.failed.get(offset).map_or(0, |failed| failed.attempts.0);
-                    (shard.stream, failed)
-                });
-                if let Some((stream, failed)) = known {
-                    self.queue(stream, Ticket::Charged(seq), failed, *record);
+            let held = shard.elsewhere.remove(&offset);
+            match fate {
+                Fate::Complete => {
+                    shard.failed.remove(&offset);
+                    shard.touch(now);
+                    self.complete_elsewhere(index, offset, held);
+                    continue;
                 }
-            } else if let Some(Held::Lane(lane)) = held {
+                Fate::Failed(failed) => {
+                    shard.failed.insert(offset, failed);
+                    shard.touch(now);
+                }
+                Fate::Unfinished => {}
+            }
+            self.handle_here(index, offset, held);
+        }
+    }
+
+    /// It goes on here, with the attempts that it has had.
+    fn handle_here(&mut self, index: ShardIndex, offset: Offset, held: Option<Held>) {
+        let known = self.shard(index).map(|shard| {
+            let failed = shard.failed.get(&offset).map_or(0, |failed| failed.attempts.0);
+            (shard.stream, failed)
+        });
+        let Some((stream, failed)) = known else {
+            return;
+        };
+        match held {
+            Some(Held::Read(record, seq)) => self.queue(stream, Ticket::Charged(seq), failed, *record),
+            Some(Held::Lane(lane)) => {
+                // What executed of a key is what its lane begins with, once it was read here.
+                if let Some(task) = self.lanes.head_mut(lane)
+                    && task.record.shard == index
+                    && task.record.offset == offset
+                {
+                    task.failed = failed;
+                }
                 self.lanes.release(lane);
             }
+            Some(Held::Unread) | None => {}
         }
     }
 

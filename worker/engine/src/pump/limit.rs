@@ -1,30 +1,65 @@
-//! Until when records may be dispatched: a lease's word, looked at before each dispatch.
+//! What a lease allows: a clock's word, looked at before each dispatch and before anything that has ended counts.
 //!
 //! A process that was frozen wakes up with everything it had, and nobody has told it yet that its lease is over.
 //! The clock has: so the pump looks at it itself.
 
+use keyweir_core::LeaseClock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Until when records may be dispatched. Without one there is no end.
+/// What a lease allows, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Until then records may be dispatched.
+    pub dispatch: Instant,
+    /// What ends later does not count: another member may have started the record.
+    pub count: Instant,
+}
+
+impl Allowance {
+    /// What a lease of this clock allows.
+    #[must_use]
+    pub fn of(clock: &LeaseClock) -> Self {
+        Self {
+            dispatch: Instant::from_std(clock.doubtful_at()),
+            count: Instant::from_std(clock.failing_at()),
+        }
+    }
+}
+
+/// Until when records may be dispatched, and their outcomes count. Without a lease there is no end.
 #[derive(Clone, Debug, Default)]
 pub struct DispatchLimit {
-    until: Option<watch::Receiver<Option<Instant>>>,
+    allowance: Option<watch::Receiver<Option<Allowance>>>,
 }
 
 impl DispatchLimit {
     /// A limit that is moved by whoever keeps the lease. `None` = nothing may start.
     #[must_use]
-    pub fn new() -> (watch::Sender<Option<Instant>>, Self) {
-        let (sender, until) = watch::channel(None);
-        (sender, Self { until: Some(until) })
+    pub fn new() -> (watch::Sender<Option<Allowance>>, Self) {
+        let (sender, allowance) = watch::channel(None);
+        (sender, Self { allowance: Some(allowance) })
     }
 
     /// Whether a record may start now.
+    #[inline]
     pub(super) fn allows_now(&self) -> bool {
-        match &self.until {
+        self.is_before(|allowance| allowance.dispatch)
+    }
+
+    /// Whether what has ended by now counts.
+    #[inline]
+    pub(super) fn counts_now(&self) -> bool {
+        self.is_before(|allowance| allowance.count)
+    }
+
+    #[inline]
+    fn is_before(&self, border: impl FnOnce(&Allowance) -> Instant) -> bool {
+        match &self.allowance {
             None => true,
-            Some(until) => until.borrow().is_some_and(|until| Instant::now() < until),
+            Some(allowance) => {
+                allowance.borrow().as_ref().is_some_and(|known| Instant::now() < border(known))
+            }
         }
     }
 }

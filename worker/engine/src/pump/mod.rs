@@ -45,12 +45,12 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use calls::{Calls, Ending};
-pub use command::{Command, Ownership, PumpEnded, PumpHandle, ReleaseMode, Released};
+pub use command::{Command, Fate, Ownership, PumpEnded, PumpHandle, ReleaseMode, Released};
 use desk::{Desk, Job};
 use dispatch::{Answer, Cargo, Work};
 use exhausted::Owed;
 use gate::Gate;
-pub use limit::DispatchLimit;
+pub use limit::{Allowance, DispatchLimit};
 use reading::Reading;
 use shard::{Phase, Shard};
 pub use stats::{Activity, Counters, HANDLER_TIME_BOUNDS, HandlerTime, ShardSnapshot, Snapshot, Trouble};
@@ -101,7 +101,7 @@ pub struct Parts<R, H> {
     pub seed: u64,
     /// Gets records that ended here after their shard was handed over: offset, and whether it is complete.
     pub departed: Option<mpsc::Sender<Departed>>,
-    /// Until when records may be dispatched.
+    /// Until when records may be dispatched, and their outcomes count.
     pub limit: DispatchLimit,
     /// Cancelled = drain and end.
     pub shutdown: CancellationToken,
@@ -118,8 +118,8 @@ pub struct Departed {
     pub fence: Fence,
     /// The record's place.
     pub offset: Offset,
-    /// Complete, or to be handled by the new owner.
-    pub complete: bool,
+    /// How it ended.
+    pub fate: Fate,
 }
 
 /// How a pump ended.
@@ -384,7 +384,7 @@ where
         match command {
             Command::Own(ownership) => self.own(ownership),
             Command::Release { shard, mode, reply } => self.release(&shard, mode, reply),
-            Command::EndedElsewhere { shard, records } => self.ended_elsewhere(&shard, &records),
+            Command::EndedElsewhere { shard, records } => self.ended_elsewhere(&shard, records),
             Command::Freeze => self.set_activity(Activity::Running, Activity::Frozen),
             Command::Thaw => self.set_activity(Activity::Frozen, self.wanted_activity()),
             Command::Abandon => self.abandon(),

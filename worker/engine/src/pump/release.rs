@@ -83,6 +83,8 @@ where
                 executing.push((task.record.offset, self.lanes.key(lane).map(<[u8]>::to_vec)));
             }
         }
+        // Hooks write out what they know before a checkpoint counts it.
+        self.observe_tick();
         if let Some(shard) = self.shard(index) {
             let checkpoint = Some(shard.checkpoint());
             shard.phase = Phase::HandedOver;
@@ -151,6 +153,9 @@ where
         let of_shard = |lane: &LaneId| lanes.head(*lane).is_some_and(|task| task.record.shard == index);
         let owing: Vec<LaneId> = self.owed.keys().copied().filter(|lane| of_shard(lane)).collect();
         let ended = self.calls.cancel(|cargo, _| cargo.lanes.iter().any(of_shard));
+        for cargo in &ended {
+            self.gates[usize::from(cargo.route)].probe_lost(self.now);
+        }
         let called: Vec<LaneId> = ended.into_iter().flat_map(|cargo| cargo.lanes).collect();
         for lane in &called {
             self.observe_end(*lane, None);

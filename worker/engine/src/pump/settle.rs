@@ -17,7 +17,7 @@ use super::dispatch::{Answer, Cargo, Work, backoff};
 use super::shard::Phase;
 use super::task::Ticket;
 use super::timers::Due;
-use super::{Departed, Pump};
+use super::{Departed, Fate, Pump};
 use crate::outcome::{Failure, Outcome, Verdict};
 use crate::ports::{Aside, Handler, Observer, Reader, RecordEvent};
 
@@ -42,10 +42,26 @@ where
 {
     pub(super) fn settle_ended(&mut self) {
         let mut ended = std::mem::take(&mut self.ended);
+        let counts = ended.is_empty() || self.limit.counts_now();
         for (cargo, ending) in ended.drain(..) {
-            self.settle(cargo, ending);
+            if counts {
+                self.settle(cargo, ending);
+            } else {
+                self.end_too_late(&cargo);
+            }
         }
         self.ended = ended;
+    }
+
+    /// The lease was over before the call ended: its records may have gone on elsewhere.
+    fn end_too_late(&mut self, cargo: &Cargo) {
+        self.gates[usize::from(cargo.route)].probe_lost(self.now);
+        for lane in &cargo.lanes {
+            self.cancelled += 1;
+            self.observe_end(*lane, None);
+            self.executing(*lane, -1);
+            self.give_back(*lane);
+        }
     }
 
     #[inline]
@@ -230,9 +246,10 @@ where
             shard.touch(now);
         }
         if matches!(shard.phase, Phase::HandedOver) {
-            let (id, fence) = ((*shard.id).clone(), shard.fence);
-            let departed = Departed { shard: id, fence, offset: task.record.offset, complete };
-            self.tell_departed(departed);
+            let (id, fence, offset) = ((*shard.id).clone(), shard.fence, task.record.offset);
+            let failed = || shard.failed.get(&offset).cloned().map_or(Fate::Unfinished, Fate::Failed);
+            let fate = if complete { Fate::Complete } else { failed() };
+            self.tell_departed(Departed { shard: id, fence, offset, fate });
         }
     }
 

@@ -212,3 +212,41 @@ async fn a_source_that_is_away_delays_and_loses_nothing() {
     fleet.log.set_unreachable(false);
     fleet.settled(Duration::from_secs(20)).await;
 }
+
+/// What else changes meanwhile does not make it go well.
+#[tokio::test(start_paused = true)]
+async fn a_hindrance_is_told_until_that_very_thing_goes_well() {
+    let mut fleet = Fleet::new(4);
+    fleet.log.set_unreachable(true);
+    let only = fleet.join();
+    sleep(Duration::from_secs(60)).await;
+    for _ in 0..3 {
+        fleet.join();
+        sleep(Duration::from_millis(100)).await;
+        let hindrance = fleet.member(only).status.borrow().hindrance.clone();
+        assert_eq!(hindrance.map(|hindrance| hindrance.reason), Some("Timeout"));
+    }
+    fleet.log.set_unreachable(false);
+    fleet.settled(Duration::from_secs(20)).await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(fleet.member(only).status.borrow().hindrance, None);
+}
+
+/// A topic that was taken out of the manifest.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_no_manifest_names_leaves_the_shard_list() {
+    let mut fleet = Fleet::new(4);
+    fleet.join();
+    fleet.join();
+    fleet.settled(SOON).await;
+    let list = r#"{"form":1,"streams":{"old":{"count":2,"initial":2},"orders":{"count":4,"initial":4}}}"#;
+    let add = Transaction::new().put("/keyweir/shop/orders/live/shards", list, None);
+    fleet.store.meddle(add).expect("written");
+    sleep(Duration::from_secs(1)).await;
+    let old = |fleet: &Fleet| fleet.store.standing("/keyweir/shop/orders/live/owners/old").entries.len();
+    assert_eq!(old(&fleet), 2);
+    // The next look at the source.
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(old(&fleet), 0);
+    fleet.settled(SOON).await;
+}

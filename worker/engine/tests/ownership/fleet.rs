@@ -58,7 +58,8 @@ pub(crate) fn settings(uid: &str) -> Settings {
         program: "0.1.0".into(),
         start: StartAt::Earliest,
         discovery: Duration::from_secs(60),
-        drain: Duration::from_secs(30),
+        drain: watch::channel(Duration::from_secs(30)).1,
+        streams: vec!["orders".into()],
     }
 }
 
@@ -94,7 +95,7 @@ impl Fleet {
         let (departed_tx, departed) = mpsc::channel(16);
         let leave = CancellationToken::new();
         let owners = Owners {
-            settings: Settings { drain: self.drain, ..settings },
+            settings: Settings { drain: watch::channel(self.drain).1, ..settings },
             store: Arc::new(client.clone()),
             ports: Ports {
                 source: Arc::new(self.log.clone()),

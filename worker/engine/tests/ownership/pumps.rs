@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt};
 use keyweir_core::checkpoint::Checkpoint;
 use keyweir_core::{Fence, Offset, ShardId};
 use keyweir_engine::ownership::Pumps;
-use keyweir_engine::pump::{Ownership, PumpEnded, ReleaseMode, Released};
+use keyweir_engine::pump::{Fate, Ownership, PumpEnded, ReleaseMode, Released};
 use tokio::time::{Instant, sleep};
 
 /// What really happened, in all processes.
@@ -136,7 +136,7 @@ impl Pumps for MemoryPumps {
         self.answer(Released { checkpoint, executing: Vec::new() })
     }
 
-    fn ended_elsewhere(&self, _: ShardId, _: Vec<(Offset, bool)>) -> BoxFuture<'_, Result<(), PumpEnded>> {
+    fn ended_elsewhere(&self, _: ShardId, _: Vec<(Offset, Fate)>) -> BoxFuture<'_, Result<(), PumpEnded>> {
         self.answer(())
     }
 

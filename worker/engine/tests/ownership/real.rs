@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keyweir_core::{Offset, ShardId};
+use keyweir_engine::ports::MirrorState;
 use tokio::time::sleep;
 
 use super::works::Works;
@@ -136,6 +137,85 @@ async fn a_shard_that_comes_back_while_its_record_executes_waits_for_it() {
     works.all_done(Duration::from_secs(70)).await;
     works.check();
     assert_eq!((works.done_by(&orders(0), long), works.repeats()), (Some(first), 0));
+}
+
+/// A member that leaves as soon as its last record has ended, and an owner that is slow to take over: the news must
+/// not leave with the old member's lease.
+#[tokio::test(start_paused = true)]
+async fn what_has_ended_is_known_to_a_slow_owner_when_the_old_one_has_left() {
+    let mut works = Works::new(1, |value| Duration::from_millis(value.parse().unwrap_or(10)));
+    let first = works.start_ready().await;
+    let second = works.start_ready().await;
+    works.processes[&second].client.set_latency(Duration::from_millis(300));
+    let record = works.send(0, Some("k"), "700");
+    let next = works.send(0, Some("k"), "v");
+    sleep(Duration::from_millis(50)).await;
+    works.stop(first).await;
+    works.all_done(Duration::from_secs(10)).await;
+    works.check();
+    assert_eq!((works.done_by(&orders(0), record), works.repeats()), (Some(first), 0));
+    assert_eq!(works.done_by(&orders(0), next), Some(second));
+    // What was told does not stay for ever.
+    let told = format!("{}releases/", super::fleet::prefix().live());
+    assert_eq!(works.store.standing(&told).entries.len(), 1);
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(works.store.standing(&told).entries.len(), 0);
+}
+
+/// An attempt that fails after the shard was given up counts: else a record that kills its workers one after another
+/// would never come to its end.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_fails_after_a_hand_over_is_charged() {
+    for slow in [2, 300] {
+        let takes = |value: &str| Duration::from_millis(if value == "fail" { 200 } else { 10 });
+        let mut works = Works::new(1, takes);
+        let first = works.start_ready().await;
+        let second = works.start_ready().await;
+        works.processes[&second].client.set_latency(Duration::from_millis(slow));
+        let record = works.send(0, Some("k"), "fail");
+        let next = works.send(0, Some("k"), "v");
+        sleep(Duration::from_millis(50)).await;
+        works.stop(first).await;
+        let until = tokio::time::Instant::now() + Duration::from_secs(300);
+        while !works.is_done(&orders(0), next) {
+            assert!(tokio::time::Instant::now() < until, "{:?}", works.attempts(&orders(0), record));
+            sleep(Duration::from_millis(20)).await;
+        }
+        works.check();
+        assert_eq!(works.attempts(&orders(0), record), [1, 2, 3, 4, 5, 6]);
+    }
+}
+
+/// U42: the drain time of a manifest that was changed while it ran.
+#[tokio::test(start_paused = true)]
+async fn a_drain_time_that_has_changed_counts_when_a_member_leaves() {
+    let mut works = Works::new(1, as_said);
+    let first = works.start_ready().await;
+    works.start_ready().await;
+    let long = works.send(0, Some("slow"), "60");
+    sleep(Duration::from_secs(1)).await;
+    works.drain.send_replace(Duration::from_secs(100));
+    works.stop(first).await;
+    works.all_done(Duration::from_secs(10)).await;
+    assert_eq!((works.done_by(&orders(0), long), works.repeats()), (Some(first), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_of_the_groups_offset_is_honoured_while_the_shard_is_owned() {
+    let mut works = Works::new(2, ten_millis);
+    for _ in 0..2 {
+        works.start_ready().await;
+    }
+    for partition in [0, 1].repeat(5) {
+        works.send(partition, Some("k"), "v");
+    }
+    works.all_done(Duration::from_secs(10)).await;
+    sleep(Duration::from_secs(5)).await;
+    works.log.set_mirror(orders(1), MirrorState::Reset(Offset(2)));
+    sleep(Duration::from_secs(15)).await;
+    works.check();
+    assert_eq!(works.repeats(), 3, "2, 3 and 4 of one shard");
+    assert!(matches!(works.log.mirror_of(&orders(1)), MirrorState::Marked { frontier: Offset(5), .. }));
 }
 
 /// Records without a key, and shards that are one lane, are held by other means than a key.

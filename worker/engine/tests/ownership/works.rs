@@ -35,6 +35,10 @@ pub(crate) struct Works {
     pub(crate) fixed: serde_json::Value,
     manner: Manner,
     sent: Vec<(ShardId, Offset, Instant)>,
+    /// How long executing records may finish when a process leaves.
+    pub(crate) drain: watch::Sender<Duration>,
+    /// Which attempts each record had, wherever.
+    attempts: Arc<Mutex<BTreeMap<(ShardId, Offset), Vec<u32>>>>,
     /// When each record was done for the first time, and where.
     done: Arc<Mutex<BTreeMap<(ShardId, Offset), FirstDone>>>,
     next: usize,
@@ -69,6 +73,8 @@ impl Works {
             fixed,
             manner: Arc::new(manner),
             sent: Vec::new(),
+            drain: watch::Sender::new(Duration::from_secs(30)),
+            attempts: Arc::default(),
             done: Arc::default(),
             next: 0,
         }
@@ -76,11 +82,18 @@ impl Works {
 
     fn handler(&self, process: usize) -> FnHandler {
         let (manner, done) = (Arc::clone(&self.manner), Arc::clone(&self.done));
+        let attempts = Arc::clone(&self.attempts);
         FnHandler::new(move |request| {
-            let takes = manner(&String::from_utf8_lossy(request.record.value().unwrap_or_default()));
+            let value = String::from_utf8_lossy(request.record.value().unwrap_or_default()).into_owned();
+            let takes = manner(&value);
             let (done, place) = (Arc::clone(&done), ((*request.shard).clone(), request.record.offset));
+            let mut known = attempts.lock().expect("no test panics with it");
+            known.entry(place.clone()).or_default().push(request.attempt.0);
             async move {
                 sleep(takes).await;
+                if value == "fail" {
+                    return Outcome::retry("OnPurpose", "it always fails");
+                }
                 let mut done = done.lock().expect("no test panics with it");
                 done.entry(place).or_insert_with(|| (Instant::now(), process));
                 Outcome::DONE
@@ -122,7 +135,11 @@ impl Works {
         let (status_to, status) = watch::channel(Arc::default());
         let (_, healthy) = watch::channel(true);
         let owners = Owners {
-            settings: Settings { discovery: Duration::from_secs(5), ..settings(&format!("pod-{process}")) },
+            settings: Settings {
+                discovery: Duration::from_secs(5),
+                drain: self.drain.subscribe(),
+                ..settings(&format!("pod-{process}"))
+            },
             store,
             ports,
             pumps: Arc::new(handle.clone()),
@@ -199,6 +216,12 @@ impl Works {
 
     pub(crate) fn is_done(&self, shard: &ShardId, offset: Offset) -> bool {
         self.oracle.done(shard, offset) > 0
+    }
+
+    /// Which attempts a record had so far, wherever.
+    pub(crate) fn attempts(&self, shard: &ShardId, offset: Offset) -> Vec<u32> {
+        let attempts = self.attempts.lock().expect("no test panics with it");
+        attempts.get(&(shard.clone(), offset)).cloned().unwrap_or_default()
     }
 
     /// Where a record was done.

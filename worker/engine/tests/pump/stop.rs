@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyweir_core::{Offset, ShardId};
 use keyweir_engine::ports::MirrorState;
-use keyweir_engine::pump::{Activity, Command, ReleaseMode};
+use keyweir_engine::pump::{Activity, Command, Fate, ReleaseMode};
 use keyweir_engine::testing::fakes::FnHandler;
 use keyweir_engine::{NewRecord, Outcome};
 
@@ -102,7 +102,7 @@ async fn keys_that_execute_at_the_old_owner_wait_and_others_do_not() {
     let done = |offset| bench.oracle.done(&bench.shard(), Offset(offset));
     assert_eq!((done(0), done(1), done(2)), (0, 1, 0), "only the free key went on");
 
-    let ended = Command::EndedElsewhere { shard: bench.shard(), records: vec![(Offset(0), true)] };
+    let ended = Command::EndedElsewhere { shard: bench.shard(), records: vec![(Offset(0), Fate::Complete)] };
     taker.pump.send(ended).await.expect("the pump runs");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(

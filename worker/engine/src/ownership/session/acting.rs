@@ -13,8 +13,8 @@ use super::{End, Session};
 use crate::ownership::jobs::{Giving, Job};
 use crate::ownership::plan::{Accepting, Handing, Local, Situation};
 use crate::ownership::values::write;
-use crate::ports::Transaction;
-use crate::pump::{ReleaseMode, Released};
+use crate::ports::{MirrorState, Transaction};
+use crate::pump::{Allowance, ReleaseMode, Released};
 
 /// How long the view may take to show an accept.
 const ACCEPT_SHOWS_WITHIN: Duration = Duration::from_secs(1);
@@ -32,6 +32,10 @@ impl Session<'_> {
         if self.discover_at.is_some_and(|at| at <= now) {
             self.discover();
         }
+        if self.resets_at.is_some_and(|at| at <= now) {
+            self.look_for_resets();
+        }
+        self.forget_told(now);
         if self.value_due && !self.value_under_way {
             self.write_member();
         }
@@ -51,8 +55,8 @@ impl Session<'_> {
     async fn watch_over_the_lease(&mut self, now: Instant) -> Option<End> {
         let clock = self.renewals.clock();
         self.limit.send_if_modified(|limit| {
-            let until = Some(Instant::from_std(clock.doubtful_at()));
-            std::mem::replace(limit, until) != until
+            let allowance = Some(Allowance::of(&clock));
+            std::mem::replace(limit, allowance) != allowance
         });
         let standing = clock.standing(now.into_std());
         let before = std::mem::replace(&mut self.standing, standing);
@@ -76,6 +80,41 @@ impl Session<'_> {
         self.discover_at = None;
         let source = self.desk.ports.source.clone();
         self.start(async move { Job::Discovered(source.shards().await) });
+    }
+
+    /// Somebody's reset of the group's offset is honoured while the shard is owned, too.
+    fn look_for_resets(&mut self) {
+        self.resets_at = None;
+        let owned = self.local.iter().filter(|(_, local)| matches!(local, Local::Owned(_)));
+        let owned: Vec<ShardId> = owned.map(|(shard, _)| shard.clone()).collect();
+        let source = self.desk.ports.source.clone();
+        self.start(async move {
+            let found = source.mirrored(&owned).await;
+            Job::Resets(found.map(|found| {
+                let is_reset = |(_, found): &(ShardId, MirrorState)| matches!(found, MirrorState::Reset(_));
+                owned.into_iter().zip(found).filter(is_reset).map(|(shard, _)| shard).collect()
+            }))
+        });
+    }
+
+    /// Shards that were reset are given up, to be opened where the reset says.
+    pub(super) fn reset(&mut self, shards: Vec<ShardId>) {
+        let mut given = Vec::new();
+        for shard in shards {
+            if let Some(Local::Owned(fence)) = self.local.get(&shard) {
+                tracing::info!(%shard, "the group offset was reset: opening the shard anew");
+                given.push((shard, *fence, Handing::ToNobody));
+            }
+        }
+        self.give_up(given);
+    }
+
+    fn forget_told(&mut self, now: Instant) {
+        let owned = self.local.iter().filter(|(_, local)| matches!(local, Local::Owned(_)));
+        let due = self.told.take_due(&self.view, owned.map(|(shard, _)| shard), now);
+        if !due.is_empty() {
+            self.start(self.desk.clone().forget_told(due));
+        }
     }
 
     fn write_member(&mut self) {

@@ -7,12 +7,12 @@ use keyweir_core::checkpoint::Checkpoint;
 use keyweir_core::{Fence, ShardId};
 use tokio::time::{Instant, sleep};
 
-use super::{End, Session};
+use super::hindrances::About;
+use super::{End, RESETS, Session};
 use crate::error_chain;
 use crate::opening::OpenError;
 use crate::ownership::jobs::{Claimed, Given, Job, Won};
 use crate::ownership::plan::Local;
-use crate::ownership::status::Hindrance;
 use crate::ownership::values::{ShardListValue, write};
 use crate::ports::{CheckpointError, Guard, Listing, SourceError, StoreError, Transaction};
 use crate::pump::{Ownership, ReleaseMode};
@@ -30,21 +30,19 @@ impl Session<'_> {
             Job::Listed(outcome) => return self.listed(outcome).await,
             Job::Wrote(outcome) => {
                 self.value_under_way = false;
-                if let Err(error) = outcome {
-                    self.hinder(error.reason(), &error);
-                    self.value_due = true;
-                    self.look_by(now + FIRST_WAIT);
+                if self.went_well(About::Member, outcome.as_ref().err()) {
+                    return None;
                 }
+                self.value_due = true;
+                self.look_by(now + FIRST_WAIT);
             }
             Job::Listing(outcome) => {
-                if let Err(error) = outcome {
-                    self.hinder(error.reason(), &error);
+                if !self.went_well(About::List, outcome.as_ref().err()) {
                     self.discover_at = Some(now + FIRST_WAIT);
                 }
             }
             Job::Accepted { shards, failure } => {
-                if let Some(error) = failure {
-                    self.hinder(error.reason(), &error);
+                if !self.went_well(About::Accepts, failure.as_ref()) {
                     self.accepting.retain(|shard, _| !shards.contains(shard));
                     self.look_by(now + FIRST_WAIT);
                 }
@@ -55,6 +53,17 @@ impl Session<'_> {
             Job::Released(given) => self.released(given, now),
             Job::Told { shards, failure } => self.departing.told(&shards, failure.is_none(), now),
             Job::Discovered(outcome) => self.discovered(outcome, now),
+            Job::Forgot => {}
+            Job::Resets(found) => {
+                self.resets_at = Some(now + RESETS);
+                match found {
+                    Ok(shards) => self.reset(shards),
+                    // The source tells its troubles where it is read.
+                    Err(error) => {
+                        tracing::debug!(reason = error.reason(), "nobody said whether shards were reset")
+                    }
+                }
+            }
         }
         None
     }
@@ -67,7 +76,7 @@ impl Session<'_> {
                 error = error_chain(&error),
                 "the watch has ended: listing again"
             );
-            self.hinder(error.reason(), &error);
+            self.hindrances.add(About::View, error.reason(), &error);
         }
         self.watch = None;
         let wait = self.listing_wait;
@@ -97,7 +106,7 @@ impl Session<'_> {
     /// The view is another one: what of our state does it settle?
     pub(super) async fn view_changed(&mut self) -> Option<End> {
         self.listing_wait = Duration::ZERO;
-        self.report.hindrance = None;
+        self.hindrances.clear(&About::View);
         self.look_soon();
         let present = self.view.members().contains_key(&self.desk.me);
         if self.seen_myself && !present {
@@ -151,7 +160,7 @@ impl Session<'_> {
             self.local.remove(&shard);
         }
         for (shard, fence, error) in unreadable {
-            self.hinder("CheckpointUnreadable", &error);
+            self.hindrances.add(About::Checkpoint(shard.clone()), "CheckpointUnreadable", &error);
             self.local.insert(shard.clone(), Local::Opening(fence));
             let desk = self.desk.clone();
             self.start(async move {
@@ -167,18 +176,17 @@ impl Session<'_> {
         let won: Vec<Won> = won.into_iter().filter(wanted).collect();
         for won in &won {
             self.accepting.remove(&won.shard);
+            self.hindrances.clear(&About::Checkpoint(won.shard.clone()));
             self.local.insert(won.shard.clone(), Local::Opening(won.fence));
         }
         if !won.is_empty() {
             self.open(won, 0);
         }
-        match failure {
+        if self.went_well(About::Claims, failure.as_ref()) {
+            self.look_soon();
+        } else {
             // What is in doubt is claimed again, unless the view shows by then that it is ours.
-            Some(error) => {
-                self.hinder(error.reason(), &error);
-                self.look_by(Instant::now() + FIRST_WAIT);
-            }
-            None => self.look_soon(),
+            self.look_by(Instant::now() + FIRST_WAIT);
         }
     }
 
@@ -214,7 +222,9 @@ impl Session<'_> {
             }
             Err(OpenError::Save(CheckpointError::Fenced { shard })) => self.drop_lost(shard),
             Err(error) => {
-                self.hinder(error.reason(), &error);
+                for won in &wins {
+                    self.hindrances.add(About::Opening(won.shard.clone()), error.reason(), &error);
+                }
                 let wait = FIRST_WAIT * 2_u32.saturating_pow(tries.min(8));
                 self.start(async move {
                     sleep(wait.min(MENDED_WITHIN)).await;
@@ -234,10 +244,11 @@ impl Session<'_> {
         let inherited = self.elsewhere.take_over(&self.view, &shard, &checkpoint);
         self.report.counters.taken_over += inherited.executing.len() as u64;
         self.local.insert(shard.clone(), Local::Owned(fence));
+        self.hindrances.clear(&About::Opening(shard.clone()));
         let ownership = Ownership { shard: shard.clone(), fence, checkpoint, executing: inherited.executing };
         let mut told = self.pumps.own(ownership).await;
-        if told.is_ok() && !inherited.complete.is_empty() {
-            told = self.pumps.ended_elsewhere(shard, inherited.complete).await;
+        if told.is_ok() && !inherited.ended.is_empty() {
+            told = self.pumps.ended_elsewhere(shard, inherited.ended).await;
         }
         self.look_soon();
         told.is_err().then_some(End::PumpsEnded)
@@ -263,17 +274,28 @@ impl Session<'_> {
         let found = match outcome {
             Ok(found) => found,
             Err(error) => {
-                self.hinder(error.reason(), &error);
+                self.hindrances.add(About::Discovery, error.reason(), &error);
                 self.discovery_wait = (self.discovery_wait * 2).clamp(FIRST_WAIT, MENDED_WITHIN);
                 self.discover_at = Some(now + self.discovery_wait);
                 return;
             }
         };
+        self.hindrances.clear(&About::Discovery);
         self.discovery_wait = Duration::ZERO;
         self.discover_at = Some(now + self.settings.discovery);
         let known = self.view.list();
         let list = known.map(|list| list.value.clone()).unwrap_or_default();
-        let Some(list) = ShardListValue::grown(&list, &found) else {
+        let members: Option<Vec<_>> =
+            self.view.members().values().map(|member| member.value.streams.as_deref()).collect();
+        // While one of them does not say what it reads, nothing leaves.
+        let is_named = |name: &str| {
+            let named = |streams: &&[String]| streams.iter().any(|stream| stream == name);
+            let read_here = found.iter().any(|shard| *shard.stream == *name);
+            read_here || members.as_ref().is_none_or(|members| members.iter().any(named))
+        };
+        let grown = ShardListValue::grown(&list, &found);
+        let left = grown.as_ref().unwrap_or(&list).without_unnamed(is_named);
+        let Some(list) = left.or(grown) else {
             return;
         };
         let key = self.desk.prefix.key(&Key::Shards);
@@ -287,12 +309,12 @@ impl Session<'_> {
         self.start(async move { Job::Listing(store.commit(put).await) });
     }
 
-    /// Shown until the view moves on.
-    fn hinder(&mut self, reason: &'static str, error: &dyn std::error::Error) {
-        let text = error_chain(error);
-        if self.report.hindrance.as_ref().is_none_or(|known| known.text != text) {
-            tracing::warn!(reason, error = text, "ownership is hindered");
+    /// Whether a call of the store went well; said and remembered until it does.
+    fn went_well(&mut self, about: About, failure: Option<&StoreError>) -> bool {
+        match failure {
+            None => self.hindrances.clear(&about),
+            Some(error) => self.hindrances.add(about, error.reason(), error),
         }
-        self.report.hindrance = Some(Hindrance { reason, text });
+        failure.is_none()
     }
 }

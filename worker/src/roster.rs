@@ -1,0 +1,198 @@
+//! Who is there and who owns what, as etcd and the source say it: for `keyweir members` and `keyweir shards`.
+//!
+//! It only reads. A worker that is asked about need not answer, or be alive.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keyweir_contract::WorkerConfig;
+use keyweir_contract::keys::{Key, ObjectPrefix};
+use keyweir_core::checkpoint::{Checkpoint, DecodeError};
+use keyweir_core::{Fence, MemberId, Offset, ShardId};
+use keyweir_engine::ownership::values::MemberValue;
+use keyweir_engine::ownership::{Seen, View};
+use keyweir_engine::ports::{Bounds, LeaseStore, Listing, Source, StoreError};
+use serde::Serialize;
+
+use crate::wiring;
+
+/// Why nobody knows.
+#[derive(Debug, thiserror::Error)]
+pub enum RosterError {
+    /// The object has one worker at most, which keeps all to itself.
+    #[error("failed to find members of {object}: it names no etcd; set spec.coordination.type: Etcd")]
+    Alone {
+        /// `namespace/name`.
+        object: String,
+    },
+    /// etcd was not read.
+    #[error("failed to read what members of {object} wrote")]
+    Store {
+        /// `namespace/name`.
+        object: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+}
+
+/// One object's members and shards at one revision of etcd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Roster {
+    /// `namespace/name`.
+    pub object: String,
+    /// The live members.
+    pub members: Vec<MemberRow>,
+    /// The shards, in order.
+    pub shards: Vec<ShardRow>,
+    /// Keys under the object's prefix that are not Keyweir's.
+    pub foreign: Vec<String>,
+}
+
+/// One live member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberRow {
+    /// Which incarnation of which worker.
+    pub member: String,
+    /// When it joined, in milliseconds since the epoch, by its own clock.
+    pub since: i64,
+    /// Shards that it owns.
+    pub shards: usize,
+    /// Its share beside the others'.
+    pub capacity: u32,
+    /// Its source and its handler work.
+    pub healthy: bool,
+    /// It is on its way out.
+    pub leaving: bool,
+    /// Where it runs; absent: it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// The version of its program.
+    pub program: String,
+}
+
+/// One shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardRow {
+    /// `topic/partition`.
+    pub shard: String,
+    /// Who owns it; absent: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Since when, in milliseconds since the epoch, by the owner's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
+    /// Under which fence its last checkpoint was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fence: Option<String>,
+    /// All below is complete, durably; absent: there is no checkpoint yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frontier: Option<i64>,
+    /// Offsets above the frontier that are complete.
+    pub ahead: u64,
+    /// Records that failed and will be tried again.
+    pub failed: usize,
+    /// Records that still execute at earlier owners.
+    pub elsewhere: usize,
+    /// How often in a row a crash ended a tenure with the frontier where it is.
+    pub crash_takeovers: u32,
+    /// Records behind the durable frontier, those in flight included; absent: the source did not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
+    /// Why its checkpoint can't be read, or why it was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Reads who is there and who owns what.
+pub async fn look(config: &WorkerConfig) -> Result<Roster, RosterError> {
+    let object = wiring::object_name(config);
+    let Some(fleet) = wiring::fleet(config) else {
+        return Err(RosterError::Alone { object });
+    };
+    let read = read(fleet.store.as_ref(), &fleet.prefix).await;
+    let (view, checkpoints) = read.map_err(|source| RosterError::Store { object: object.clone(), source })?;
+    let lags = lags(wiring::source(config), &checkpoints, &view).await;
+    Ok(Roster {
+        members: members(&view),
+        shards: shards(&view, &checkpoints, &lags),
+        foreign: view.foreign().iter().cloned().collect(),
+        object,
+    })
+}
+
+type Stored = BTreeMap<ShardId, Result<Checkpoint, DecodeError>>;
+
+async fn read(store: &dyn LeaseStore, prefix: &ObjectPrefix) -> Result<(View, Stored), StoreError> {
+    let mut view = View::new(prefix.clone());
+    view.replace(&store.list(&prefix.live()).await?);
+    let Listing { entries, .. } = store.list(&prefix.checkpoints()).await?;
+    let stored = entries.iter().filter_map(|entry| {
+        let Some(Key::Checkpoint(shard)) = prefix.parse(&entry.key) else {
+            return None;
+        };
+        Some((shard.parse().ok()?, Checkpoint::decode(&entry.value)))
+    });
+    Ok((view, stored.collect()))
+}
+
+/// How far each shard is behind its durable frontier. A source that does not answer leaves it unknown.
+async fn lags(source: Option<Arc<dyn Source>>, stored: &Stored, view: &View) -> BTreeMap<ShardId, u64> {
+    let ids: Vec<ShardId> = view.placeables().into_iter().map(|shard| shard.id).collect();
+    let Some(source) = source.filter(|_| !ids.is_empty()) else {
+        return BTreeMap::new();
+    };
+    let Ok(bounds) = source.bounds(&ids).await else {
+        return BTreeMap::new();
+    };
+    let behind = |(id, Bounds { first, end }): (ShardId, Bounds)| {
+        let frontier = stored.get(&id).and_then(|stored| stored.as_ref().ok()).map(|stored| stored.frontier);
+        let Offset(from) = frontier.unwrap_or(first).max(first);
+        (id, u64::try_from(end.0.saturating_sub(from)).unwrap_or(0))
+    };
+    ids.into_iter().zip(bounds).map(behind).collect()
+}
+
+fn members(view: &View) -> Vec<MemberRow> {
+    let mut owned: BTreeMap<MemberId, usize> = BTreeMap::new();
+    for member in view.placeables().into_iter().filter_map(|shard| shard.owner) {
+        *owned.entry(member).or_default() += 1;
+    }
+    let row = |(id, Seen { value, .. }): (&MemberId, &Seen<MemberValue>)| MemberRow {
+        member: id.to_string(),
+        since: value.since,
+        shards: owned.get(id).copied().unwrap_or_default(),
+        capacity: value.capacity,
+        healthy: value.healthy,
+        leaving: value.leaving,
+        zone: value.zone.clone(),
+        program: value.program.clone(),
+    };
+    view.members().iter().map(row).collect()
+}
+
+fn shards(view: &View, stored: &Stored, lags: &BTreeMap<ShardId, u64>) -> Vec<ShardRow> {
+    let row = |id: ShardId| {
+        let owner = view.owner(&id);
+        let checkpoint = stored.get(&id);
+        let known = checkpoint.and_then(|stored| stored.as_ref().ok());
+        let unread = checkpoint.and_then(|stored| stored.as_ref().err()).map(ToString::to_string);
+        ShardRow {
+            owner: owner.map(|owner| owner.value.member.to_string()),
+            since: owner.map(|owner| owner.value.since),
+            fence: known.map(|known| Fence::to_string(&known.fence)),
+            frontier: known.map(|known| known.frontier.0),
+            ahead: known.map_or(0, |known| known.completed.width()),
+            failed: known.map_or(0, |known| known.failed.len()),
+            elsewhere: view.releases(&id).map(|(_, release)| release.executing.len()).sum(),
+            crash_takeovers: known.map_or(0, |known| known.crash_takeovers),
+            lag: lags.get(&id).copied(),
+            trouble: unread.or_else(|| known.and_then(|known| known.stopped.clone())),
+            shard: id.to_string(),
+        }
+    };
+    view.placeables().into_iter().map(|shard| row(shard.id)).collect()
+}
