@@ -35,6 +35,12 @@ pub(crate) enum Subcommand {
     /// See and settle the records that a running process has set aside
     #[command(after_help = PARKED_EXAMPLES)]
     Parked(ParkedArgs),
+    /// Who works on an object: its live members, as etcd says it
+    #[command(after_help = ROSTER_EXAMPLES)]
+    Members(RosterArgs),
+    /// Who owns what, since when, how far behind and how far complete, as etcd says it
+    #[command(after_help = ROSTER_EXAMPLES)]
+    Shards(RosterArgs),
     /// Prove from event logs that nothing was lost, reordered or handled by two at once
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
@@ -203,6 +209,27 @@ pub(crate) enum ParkedAct {
         #[arg(required = true)]
         ids: Vec<String>,
     },
+}
+
+const ROSTER_EXAMPLES: &str = "\
+Examples:
+  keyweir members -f orders.yaml
+  keyweir shards -f orders.yaml --json | jq 'select(.owner == null)'
+  keyweir shards -f orders.yaml --secrets ./secrets      where etcd or Kafka want certificates or a login
+
+LAG counts from the durable frontier, AHEAD what is complete above it, ELSEWHERE what still executes at earlier owners.";
+
+#[derive(Debug, Args)]
+pub(crate) struct RosterArgs {
+    /// Manifests
+    #[arg(short, long = "file", value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Directory with <name>/<key> for each Secret, as a pod mounts them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) secrets: Option<PathBuf>,
+    /// Print a JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const VERIFY_EXAMPLES: &str = "\

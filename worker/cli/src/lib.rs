@@ -4,6 +4,7 @@
 //! args.rs ──▶ run.rs ──▶ manifests.rs (YAML -> WorkerConfigs) ──▶ keyweir_worker::Host
 //!        ├──▶ send.rs, parked.rs ──▶ control.rs (the socket of a running process)
 //!        ├──▶ verify.rs (the oracle over event logs)
+//!        ├──▶ roster.rs (members and shards, as etcd says it)
 //!        └──▶ check.rs, render.rs, crds.rs, completion.rs
 //! ```
 //! Nothing here knows how a record is handled: that is `keyweir-worker`'s.
@@ -18,6 +19,7 @@ mod manifests;
 mod parked;
 mod records;
 mod render;
+mod roster;
 mod run;
 mod send;
 mod verify;
@@ -34,6 +36,8 @@ pub async fn execute(arguments: Arguments) -> ExitCode {
         Subcommand::Run(args) => run::run(args).await,
         Subcommand::Send(args) => send::send(args).await,
         Subcommand::Parked(args) => parked::parked(args).await,
+        Subcommand::Members(args) => roster::roster(&args, roster::About::Members).await,
+        Subcommand::Shards(args) => roster::roster(&args, roster::About::Shards).await,
         Subcommand::Verify(args) => verify::verify(&args),
         Subcommand::Check(args) => check::check(&args),
         Subcommand::Render(args) => render::render(&args),

@@ -96,6 +96,15 @@ impl Place {
         Self { local, secrets: secrets_of(&data), given: None, complete: false }
     }
 
+    /// Beside the workers: for looking at what they wrote. `secrets` holds what etcd and Kafka want.
+    pub(crate) fn beside(secrets: Option<&Path>) -> Self {
+        let data = PathBuf::from("./.keyweir");
+        let secrets = secrets.map_or_else(|| secrets_of(&data), Path::to_owned);
+        let handler_url = Some("http://127.0.0.1:8080/".to_owned());
+        let local = Local { embedded: false, data: Some(data), handler_url, event_log: None };
+        Self { local, secrets, given: None, complete: false }
+    }
+
     /// This process.
     pub(crate) fn here(args: &RunArgs) -> Self {
         let local = Local {

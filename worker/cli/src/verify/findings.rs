@@ -54,6 +54,8 @@ pub(crate) struct Findings {
     pub(crate) set_aside: u64,
     /// Records that the last owner had read and not finished when the log ends: the next run handles them.
     pub(crate) unfinished: u64,
+    /// Records that a member which had lost its shard could not recall, and cancelled when it found out.
+    pub(super) late: u64,
     /// Tenures of shards.
     pub(crate) fences: u64,
     /// Lines that were cut off by a kill.
@@ -117,6 +119,7 @@ impl fmt::Display for Findings {
         row("duplicates", self.duplicates)?;
         row("set aside", self.set_aside)?;
         row("unfinished", self.unfinished)?;
+        row("cancelled late", self.late)?;
         row("tenures", self.fences)?;
         row("torn lines", self.torn)?;
         for (kind, broken) in self.kinds() {

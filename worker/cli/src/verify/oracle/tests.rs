@@ -180,6 +180,15 @@ fn an_old_owner_that_still_executes_what_the_new_one_started_is_double_handling(
 }
 
 #[test]
+fn what_a_frozen_member_cancels_when_it_finds_out_is_counted_apart() {
+    let log =
+        "a1 own\na1 poll 0 k\na1 start 0 k\nb2 own\nb2 poll 0 k\nb2 start 0 k\na1 cancel 0 k\nb2 done 0 k";
+    let findings = judge(log);
+    assert!(findings.is_clean(), "{findings}");
+    assert_eq!(findings.late, 1);
+}
+
+#[test]
 fn a_record_that_ends_at_the_old_owner_before_its_key_goes_on_is_fine() {
     let log = "a1 own\na1 poll 0 k\na1 start 0 k\nb2 own\nb2 poll 0 k\nb2 poll 1 k\na1 done 0 k\nb2 start 1 k\nb2 done 1 k";
     assert!(judge(log).is_clean());

@@ -1,0 +1,157 @@
+//! `keyweir members` and `keyweir shards`: who is there and who owns what, as etcd says it.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use comfy_table::{Table, presets};
+use keyweir_worker::roster::{self, MemberRow, Roster, RosterError, ShardRow};
+
+use crate::args::RosterArgs;
+use crate::exit;
+use crate::manifests::{self, Place};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    Members,
+    Shards,
+}
+
+pub(crate) async fn roster(args: &RosterArgs, about: About) -> ExitCode {
+    let place = Place::beside(args.secrets.as_deref());
+    let objects = match manifests::read(&args.files).and_then(|manifests| manifests.render(&place)) {
+        Ok(objects) => objects,
+        Err(mistakes) => return exit::wrong(&mistakes),
+    };
+    for object in &objects {
+        match roster::look(&object.config).await {
+            Ok(roster) => show(&roster, about, args.json),
+            Err(error @ RosterError::Alone { .. }) => {
+                exit::failed(&error);
+                return ExitCode::from(exit::WRONG);
+            }
+            Err(error) => return exit::failed(&error),
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn show(roster: &Roster, about: About, json: bool) {
+    match (about, json) {
+        (About::Members, true) => roster.members.iter().for_each(line),
+        (About::Shards, true) => roster.shards.iter().for_each(line),
+        (About::Members, false) => println!("{}", members(roster, now())),
+        (About::Shards, false) => println!("{}", shards(roster, now())),
+    }
+    for key in &roster.foreign {
+        eprintln!("keyweir: a foreign value stands under the object's prefix: {key}");
+    }
+}
+
+fn line(row: &impl serde::Serialize) {
+    println!("{}", serde_json::to_string(row).unwrap_or_default());
+}
+
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table
+}
+
+fn members(roster: &Roster, now: Duration) -> Table {
+    let mut table = table(["MEMBER", "SINCE", "SHARDS", "CAPACITY", "STATE", "ZONE", "VERSION"]);
+    for MemberRow { member, since, shards, capacity, healthy, leaving, zone, program } in &roster.members {
+        let state = match (leaving, healthy) {
+            (true, _) => "leaving",
+            (false, true) => "well",
+            (false, false) => "unwell",
+        };
+        table.add_row([
+            member.clone(),
+            age(*since, now),
+            shards.to_string(),
+            capacity.to_string(),
+            state.to_owned(),
+            known(zone.as_ref()),
+            program.clone(),
+        ]);
+    }
+    table
+}
+
+fn shards(roster: &Roster, now: Duration) -> Table {
+    let header =
+        ["SHARD", "OWNER", "SINCE", "LAG", "FRONTIER", "AHEAD", "FAILED", "ELSEWHERE", "FENCE", "TROUBLE"];
+    let mut table = table(header);
+    for row in &roster.shards {
+        let ShardRow { shard, owner, since, fence, frontier, ahead, failed, elsewhere, lag, trouble, .. } =
+            row;
+        table.add_row([
+            shard.clone(),
+            known(owner.as_ref()),
+            since.map_or_else(|| "-".to_owned(), |since| age(since, now)),
+            known(lag.as_ref()),
+            known(frontier.as_ref()),
+            ahead.to_string(),
+            failed.to_string(),
+            elsewhere.to_string(),
+            known(fence.as_ref()),
+            known(trouble.as_ref()),
+        ]);
+    }
+    table
+}
+
+fn known(value: Option<&impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), ToString::to_string)
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// How long ago a moment was, in its two largest units.
+fn age(since_millis: i64, now: Duration) -> String {
+    let since = Duration::from_millis(u64::try_from(since_millis).unwrap_or_default());
+    let seconds = now.saturating_sub(since).as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_told_in_its_two_largest_units() {
+        let now = Duration::from_secs(1_000_000);
+        let told = [1_000_000, 999_990, 999_000, 990_000, 0].map(|since| age(since * 1000, now));
+        assert_eq!(told, ["0s", "10s", "16m40s", "2h46m", "11d13h"]);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_a_dash() {
+        let row = ShardRow {
+            shard: "orders/3".to_owned(),
+            owner: None,
+            since: None,
+            fence: None,
+            frontier: None,
+            ahead: 0,
+            failed: 0,
+            elsewhere: 0,
+            crash_takeovers: 0,
+            lag: None,
+            trouble: None,
+        };
+        let roster =
+            Roster { object: "shop/orders".to_owned(), members: vec![], shards: vec![row], foreign: vec![] };
+        let text = shards(&roster, Duration::ZERO).to_string();
+        let words: Vec<&str> = text.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+        assert_eq!(words, ["orders/3", "-", "-", "-", "-", "0", "0", "0", "-", "-"]);
+    }
+}
