@@ -1,8 +1,7 @@
 //! A real etcd server on free ports and with a data directory of its own: plain and TLS side by side,
 //! users on request, compaction on demand.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::cache::{self, CacheError};
+use crate::http::http;
 use crate::ports::{LOOPBACK, Port};
 use crate::process::{Process, ProcessError};
 use crate::scratch::Scratch;
@@ -301,19 +301,6 @@ fn certificates() -> Result<Authority, EtcdError> {
 
 fn healthy(address: &str) -> bool {
     http(address, "GET", "/health", "").is_ok_and(|(status, _)| status == 200)
-}
-
-/// One HTTP/1.0 request: the server closes the connection after its answer.
-fn http(address: &str, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let length = body.len();
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
-    Ok((status, body.to_owned()))
 }
 
 /// The first key that no longer begins with `prefix`; etcd's ranges exclude their end.

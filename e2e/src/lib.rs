@@ -4,20 +4,23 @@
 //!  test ── parts::kafka() ──> one broker for the whole run   (KEYWEIR_TEST_KAFKA)
 //!      └── Broker::start() ──> a broker of its own, to be restarted, killed, frozen
 //!      └── Etcd::start()   ──> the same for etcd
-//!      └── Cluster::get()  ──> a real Kubernetes of one node, and kubectl and helm for it
+//!      ├── Cluster::get()  ──> a real Kubernetes of one node, and kubectl and helm for it
+//!      └── Fleet::make()   ──> real workers of one object, started, stopped, killed and frozen under load
 //!          process.rs  start, signal, stop by pid; dies with the test
 //!          ports.rs    ports that nobody else takes while the part lives
 //!          cache.rs    jars, class archive, TLS files: made once, outside the checkout
 //! ```
 //!
 //! Everything here blocks. It may be called from async tests as well: the few futures inside run on a
-//! thread of their own. This crate knows the vendors' clients and nothing of Keyweir, so every crate's
-//! tests may use it.
+//! thread of their own. This crate knows the vendors' clients and of Keyweir nothing but its programs,
+//! so every crate's tests may use it.
 
 pub mod broker;
 pub mod cache;
 pub mod cluster;
 pub mod etcd;
+pub mod fleet;
+pub mod http;
 pub mod kafka;
 pub mod parts;
 pub mod ports;

@@ -29,7 +29,8 @@ pub struct KafkaError {
     source: ClientError,
 }
 
-fn failed(act: &str) -> impl Fn(ClientError) -> KafkaError {
+/// What to make of a failed request, by what was to be done.
+pub(crate) fn failed(act: &str) -> impl Fn(ClientError) -> KafkaError {
     move |source| KafkaError { act: act.to_owned(), source }
 }
 

@@ -1,0 +1,97 @@
+//! One worker process of a [`Fleet`](super::Fleet): its configuration, its event log, what it says of itself.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::{FleetError, program};
+use crate::http::http;
+use crate::ports::Port;
+use crate::process::Process;
+
+/// A worker process. Dropping it kills it.
+#[derive(Debug)]
+pub struct Worker {
+    process: Process,
+    port: Port,
+}
+
+/// Where a worker writes every step of every record.
+pub(super) fn event_log(dir: &Path, number: usize) -> PathBuf {
+    dir.join(format!("events-{number}.jsonl"))
+}
+
+impl Worker {
+    pub(super) fn start(number: usize, dir: &Path, mut config: Value) -> Result<Worker, FleetError> {
+        let port = Port::take().map_err(FleetError::Prepare)?;
+        let events = event_log(dir, number);
+        // One that is killed before its first record has a log all the same.
+        std::fs::File::options().create(true).append(true).open(&events).map_err(FleetError::Prepare)?;
+        config["fixed"]["process"]["eventLog"] = events.display().to_string().into();
+        config["fixed"]["process"]["listen"] = port.address().into();
+        let path = dir.join(format!("worker-{number}.json"));
+        std::fs::write(&path, config.to_string()).map_err(FleetError::Prepare)?;
+        let mut command = Command::new(program("keyweir-worker"));
+        command.arg("--config").arg(&path).args(["--member", &format!("worker-{number}")]);
+        let log = dir.join(format!("worker-{number}.log"));
+        let process = Process::start(&format!("worker {number}"), command, &log);
+        Ok(Worker { process: process.map_err(FleetError::Process)?, port })
+    }
+
+    /// `host:port` of its probes and metrics.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.port.address()
+    }
+
+    /// What it says of its object (`/v1/objects`); `None` = it does not answer.
+    #[must_use]
+    pub fn object(&self) -> Option<Value> {
+        let (status, body) = http(&self.port.address(), "GET", "/v1/objects", "").ok()?;
+        let objects: Value = serde_json::from_str(&body).ok().filter(|_| status == 200)?;
+        objects.get(0).cloned()
+    }
+
+    /// Why it is not ready; `None` = it is.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
+        match http(&self.port.address(), "GET", "/readyz", "") {
+            Ok((200, _)) => None,
+            Ok((_, body)) => Some(body.trim().to_owned()),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// The shards that it owns, by name.
+    #[must_use]
+    pub fn shards(&self) -> Vec<String> {
+        let object = self.object().unwrap_or_default();
+        let shards = object["shards"].as_array().into_iter().flatten();
+        shards.filter_map(|shard| shard["shard"].as_str()).map(str::to_owned).collect()
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        self.process.log_tail(lines)
+    }
+
+    pub(super) fn stop(&mut self, within: Duration) -> Result<ExitStatus, FleetError> {
+        self.process.stop(within).map_err(FleetError::Process)
+    }
+
+    pub(super) fn kill9(&mut self) -> Result<(), FleetError> {
+        self.process.kill().map(|_| ()).map_err(FleetError::Process)
+    }
+
+    pub(super) fn signal(&mut self, signal: Signal) -> Result<(), FleetError> {
+        self.process.signal(signal).map_err(FleetError::Process)
+    }
+
+    pub(super) fn must_run(&mut self) -> Result<(), FleetError> {
+        self.process.must_run().map_err(FleetError::Process)
+    }
+}

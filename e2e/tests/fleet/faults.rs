@@ -1,0 +1,95 @@
+//! What is not planned: nothing is lost and order is kept; what is handled again was unfinished or not yet durable.
+
+use std::time::Duration;
+
+use keyweir_e2e::etcd::Etcd;
+use keyweir_e2e::fleet::{Fleet, FleetOptions, Link};
+use keyweir_e2e::parts;
+use serde_json::json;
+
+use super::{KEYS, RATE, judge, under_load, wait_a_while};
+
+/// Longer than the TTL: others own the shards by then.
+const BEYOND_THE_TTL: Duration = Duration::from_secs(6);
+
+/// U29, U45, U60.
+#[test]
+fn a_killed_workers_shards_go_on_elsewhere_and_nothing_is_lost() {
+    let (mut fleet, load) = under_load(3);
+    wait_a_while();
+    for _ in 0..2 {
+        let victim = fleet.running().next().unwrap();
+        fleet.kill9(victim).unwrap();
+        fleet.settle().unwrap();
+        fleet.start().unwrap();
+        fleet.settle().unwrap();
+    }
+    judge(fleet, load).must_be_clean();
+}
+
+/// U35: what was in flight when it froze is not counted under a fence that is no longer its own.
+#[test]
+fn a_worker_that_was_frozen_beyond_its_ttl_does_nothing_under_its_old_fence() {
+    let (mut fleet, load) = under_load(3);
+    wait_a_while();
+    let frozen = fleet.running().next().unwrap();
+    let others: Vec<usize> = fleet.running().skip(1).collect();
+    for _ in 0..2 {
+        fleet.freeze(frozen).unwrap();
+        std::thread::sleep(BEYOND_THE_TTL);
+        fleet.settle_among(&others).unwrap();
+        fleet.thaw(frozen).unwrap();
+        // It comes back by itself and gets its share.
+        fleet.settle().unwrap();
+        wait_a_while();
+    }
+    judge(fleet, load).must_be_clean();
+}
+
+/// U35: a network that lets nothing through to etcd.
+#[test]
+fn a_worker_that_is_cut_off_from_etcd_stops_itself_and_comes_back() {
+    let etcd = parts::etcd().unwrap();
+    let link = Link::to(etcd.trim_start_matches("http://")).unwrap();
+    let (mut fleet, load) = under_load(2);
+    let near = format!("http://{}", link.address());
+    let lonely = fleet
+        .start_with(|config| {
+            let endpoints = config.pointer_mut("/fixed/coordination/etcd/endpoint/endpoints");
+            *endpoints.unwrap() = json!([near]);
+        })
+        .unwrap();
+    fleet.settle().unwrap();
+    wait_a_while();
+    link.cut();
+    std::thread::sleep(BEYOND_THE_TTL);
+    let others: Vec<usize> = fleet.running().filter(|number| *number != lonely).collect();
+    fleet.settle_among(&others).unwrap();
+    assert_eq!(fleet.worker(lonely).shards(), Vec::<String>::new());
+    link.mend();
+    fleet.settle().unwrap();
+    judge(fleet, load).must_be_clean();
+}
+
+/// Section 3.6: an outage that is short enough cancels nothing; whatever it does, nothing is lost.
+#[test]
+fn etcd_restarts_and_compactions_lose_nothing_and_keep_order() {
+    let mut etcd = Etcd::start().unwrap();
+    let options = FleetOptions { member_ttl: "5s", ..FleetOptions::default() };
+    let mut fleet = Fleet::make(parts::kafka().unwrap(), &etcd.endpoint(), &options).unwrap();
+    for _ in 0..3 {
+        fleet.start().unwrap();
+    }
+    fleet.settle().unwrap();
+    let load = fleet.load(RATE, KEYS).unwrap();
+    for _ in 0..3 {
+        wait_a_while();
+        etcd.restart().unwrap();
+        etcd.compact().unwrap();
+        fleet.start().unwrap();
+        let oldest = fleet.running().next().unwrap();
+        fleet.leave(oldest).unwrap();
+        fleet.settle().unwrap();
+    }
+    judge(fleet, load).must_be_clean();
+}
