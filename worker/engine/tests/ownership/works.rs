@@ -26,6 +26,9 @@ type Manner = Arc<dyn Fn(&str) -> Duration + Send + Sync>;
 /// When a record was done for the first time, and in which process.
 type FirstDone = (Instant, usize);
 
+/// Which attempts each record had, wherever.
+type Attempts = BTreeMap<(ShardId, Offset), Vec<u32>>;
+
 /// Several processes with real pumps over one log and one store.
 pub(crate) struct Works {
     pub(crate) store: MemoryLeases,
@@ -38,7 +41,7 @@ pub(crate) struct Works {
     /// How long executing records may finish when a process leaves.
     pub(crate) drain: watch::Sender<Duration>,
     /// Which attempts each record had, wherever.
-    attempts: Arc<Mutex<BTreeMap<(ShardId, Offset), Vec<u32>>>>,
+    attempts: Arc<Mutex<Attempts>>,
     /// When each record was done for the first time, and where.
     done: Arc<Mutex<BTreeMap<(ShardId, Offset), FirstDone>>>,
     next: usize,
