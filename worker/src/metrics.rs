@@ -2,7 +2,7 @@
 //!
 //! Nothing is counted here: at each scrape the pumps' snapshots are turned into Prometheus text, so that no scrape
 //! can delay a record and none can panic at shutdown. Base units; labels `object`, and `shard` or `reason` where
-//! they have few values. `tests/metrics.txt` holds the names.
+//! they have few values. `tests/metrics.txt` holds the names, for dashboards and alerts.
 
 use std::fmt;
 
@@ -150,4 +150,25 @@ fn shards(encoder: &mut DescriptorEncoder, seen: &Seen<'_>) -> Result<(), fmt::E
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    const HELD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/metrics.txt");
+
+    /// Dashboards and alerts name these: a change is deliberate, and said in the same commit.
+    #[test]
+    fn the_names_are_those_that_were_promised() {
+        let (_, views) = watch::channel(Vec::new());
+        let text = super::text(&views).expect("it can be written");
+        let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let found = lines.join("\n") + "\n";
+        if std::env::var_os("KEYWEIR_REWRITE").is_some() {
+            std::fs::write(HELD, &found).expect("the fixture is written");
+        }
+        let held = std::fs::read_to_string(HELD).expect("the fixture");
+        assert_eq!(found, held, "meant? then run this test with KEYWEIR_REWRITE=1");
+    }
 }
