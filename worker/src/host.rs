@@ -21,6 +21,7 @@ use crate::http::{self, Server};
 use crate::lag::Lag;
 use crate::membership::Hindrances;
 use crate::object::{Object, Surroundings};
+use crate::reach::Reach;
 use crate::signals::Signals;
 use crate::wiring::StartError;
 
@@ -82,6 +83,7 @@ pub struct ObjectView {
     parked: Option<Arc<dyn ParkedStore>>,
     hindrances: Hindrances,
     lag: watch::Receiver<Option<Lag>>,
+    reach: Reach,
     leave: CancellationToken,
 }
 
@@ -102,6 +104,7 @@ impl ObjectView {
             parked: object.parked().cloned(),
             hindrances: object.hindrances(),
             lag: object.lag_watch(),
+            reach: object.reach(),
             leave: object.leaving(),
         }
     }
@@ -139,7 +142,9 @@ impl ObjectView {
             text: "a record could not be handled and the policy says Stop".to_owned(),
         });
         let hindrance = stopped.or_else(|| self.hindrances.now().filter(|_| !self.leave.is_cancelled()));
-        hindrance.into_iter().chain(snapshot.troubles.iter().cloned()).collect()
+        let unreached = self.reach.borrow();
+        let unreached = unreached.iter().filter_map(|unreached| unreached.told(snapshot));
+        hindrance.into_iter().chain(snapshot.troubles.iter().cloned()).chain(unreached).collect()
     }
 
     /// What keeps it from being ready, in words: what is wrong with it, and that it was asked to stop.
@@ -268,6 +273,10 @@ impl Host {
             && self.objects[place].tune(config.live.clone()).await.is_ok()
         {
             return Applied::Tuned;
+        }
+        // What can't start must not end what runs.
+        if let Err(error) = crate::wiring::check(&config, &self.natives) {
+            return Applied::Failed(error);
         }
         self.stop(place).await;
         self.begin(config, Applied::Restarted).await

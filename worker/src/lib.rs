@@ -16,6 +16,7 @@ pub mod lines;
 mod membership;
 mod metrics;
 mod object;
+mod reach;
 pub mod roster;
 mod run;
 pub mod signals;

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::reach::Reach;
 use crate::wiring::Fleet;
 
 /// What membership stands on.
@@ -26,6 +27,8 @@ pub(crate) struct Membership {
     pub(crate) pump: PumpHandle,
     /// How long executing records may finish, as the manifest says it now.
     pub(crate) drain: watch::Receiver<Duration>,
+    /// Its handlers that can't be reached.
+    pub(crate) reach: Reach,
     /// Cancelled = hand everything over.
     pub(crate) leave: CancellationToken,
     /// Cancelled by this once everything is handed over: the pump may drain and end.
@@ -82,7 +85,8 @@ pub(crate) fn join(
     membership: Membership,
     member: &Arc<str>,
 ) -> (watch::Receiver<Arc<OwnershipSnapshot>>, Vec<JoinHandle<()>>) {
-    let Membership { ports, start, discovery, departed, limit, pump, drain, leave, drained } = membership;
+    let Membership { ports, start, discovery, departed, limit, pump, drain, reach, leave, drained } =
+        membership;
     let (status, said) = watch::channel(Arc::default());
     let (healthy_to, healthy) = watch::channel(true);
     let settings = Settings {
@@ -112,7 +116,7 @@ pub(crate) fn join(
         status,
         leave,
     };
-    let watching = tokio::spawn(watch_health(snapshots, healthy_to, drained.clone()));
+    let watching = tokio::spawn(watch_health(snapshots, reach, healthy_to, drained.clone()));
     let taking_part = tokio::spawn(async move {
         owners.run().await;
         drained.cancel();
@@ -123,18 +127,22 @@ pub(crate) fn join(
 /// A member whose handler or source is down takes no shards while others can.
 async fn watch_health(
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    mut reach: Reach,
     healthy: watch::Sender<bool>,
     cancel: CancellationToken,
 ) {
     loop {
         let down = |about: &str| about == "source" || about.starts_with("handler/");
-        let well = !snapshots.borrow_and_update().troubles.iter().any(|trouble| down(&trouble.about));
+        let works = !snapshots.borrow_and_update().troubles.iter().any(|trouble| down(&trouble.about));
+        let well = works && reach.borrow_and_update().is_empty();
         healthy.send_if_modified(|known| std::mem::replace(known, well) != well);
         tokio::select! {
             biased;
             // The end first: nobody asks any more.
             () = cancel.cancelled() => return,
             changed = snapshots.changed() => if changed.is_err() { return },
+            // Last: it changes seldom. Once nobody asks any more, the pump is about to end.
+            changed = reach.changed() => if changed.is_err() { return },
         }
     }
 }

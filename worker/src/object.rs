@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lag::{self, Lag};
 use crate::membership::{self, Hindrances, Membership};
+use crate::reach::{self, Reach};
 use crate::wiring::{self, StartError};
 
 /// How often an object's lag is looked up.
@@ -31,6 +32,7 @@ pub(crate) struct Object {
     pump: PumpHandle,
     parked: Option<Arc<dyn ParkedStore>>,
     hindrance: Hindrances,
+    reach: Reach,
     lag: watch::Receiver<Option<Lag>>,
     /// How long executing records may finish when it leaves.
     drain: watch::Sender<Duration>,
@@ -62,6 +64,7 @@ impl Object {
             None => (watch::Sender::new(None), DispatchLimit::default()),
         };
         let ports = adapters.ports;
+        let handlers = adapters.handlers.clone();
         let (handle, run) = pump(Parts {
             reader: adapters.reader,
             handlers: adapters.handlers,
@@ -79,7 +82,9 @@ impl Object {
         let (lag_to, lag) = watch::channel(None);
         let following =
             lag::follow(ports.source.clone(), handle.clone(), LAG_INTERVAL, lag_to, shutdown.clone());
-        let mut helpers = vec![tokio::spawn(following)];
+        let (reach_to, reach) = watch::channel(Vec::new());
+        let asking = reach::follow(handlers, handle.clone(), reach_to, leave.clone());
+        let mut helpers = vec![tokio::spawn(following), tokio::spawn(asking)];
         let hindrance = match adapters.fleet {
             None => {
                 let (hindrance_to, hindrance) = watch::channel(None);
@@ -103,6 +108,7 @@ impl Object {
                     limit: limit_to,
                     pump: handle.clone(),
                     drain: drain.subscribe(),
+                    reach: reach.clone(),
                     leave: leave.clone(),
                     drained: shutdown.clone(),
                 };
@@ -117,6 +123,7 @@ impl Object {
             pump: handle,
             parked: ports.parked,
             hindrance,
+            reach,
             lag,
             drain,
             leave,
@@ -152,6 +159,11 @@ impl Object {
 
     pub(crate) fn lag_watch(&self) -> watch::Receiver<Option<Lag>> {
         self.lag.clone()
+    }
+
+    /// Its handlers that can't be reached.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach.clone()
     }
 
     /// Cancelled once it drains.

@@ -211,6 +211,11 @@ async fn embedded_adapters(
     Ok((AnyReader::Embedded(reader), ports))
 }
 
+/// Whether a configuration's handlers can be had: asked before a running object gives way to a changed one.
+pub(crate) fn check(config: &WorkerConfig, natives: &Registry) -> Result<(), StartError> {
+    handlers(config, natives).map(drop)
+}
+
 fn handlers(config: &WorkerConfig, natives: &Registry) -> Result<Vec<Arc<AnyHandler>>, StartError> {
     let context = HandlerContext { object: &config.object, decode: &config.fixed.decode, registry: natives };
     let own = [("default", &config.fixed.handler)];
@@ -218,7 +223,7 @@ fn handlers(config: &WorkerConfig, natives: &Registry) -> Result<Vec<Arc<AnyHand
     own.into_iter()
         .chain(routes)
         .map(|(route, handler)| {
-            let built = AnyHandler::build(handler, context);
+            let built = AnyHandler::present(handler).and_then(|()| AnyHandler::build(handler, context));
             built.map(Arc::new).map_err(|source| StartError::Handler { route: route.to_owned(), source })
         })
         .collect()

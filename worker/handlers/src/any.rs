@@ -43,6 +43,9 @@ pub enum BuildError {
     /// There is no thread for starting children.
     #[error("failed to prepare the exec handler")]
     Exec(#[source] std::io::Error),
+    /// There is no such program, or it may not be run.
+    #[error("{}", .0.text)]
+    Program(Failure),
     /// The built-in handler can't be had.
     #[error("failed to prepare the built-in handler")]
     Builtin(#[source] BuiltinError),
@@ -103,6 +106,15 @@ impl AnyHandler {
 }
 
 impl AnyHandler {
+    /// Whether what a configuration names is there at all, on this machine and now: looked at before a start, so that
+    /// a person is told at once. What vanishes later is found by [`AnyHandler::reach`] and by the first record.
+    pub fn present(config: &HandlerConfig) -> Result<(), BuildError> {
+        match &config.handler {
+            Kind::Exec(exec) => crate::exec::program::find(exec).map_err(BuildError::Program),
+            Kind::Http { .. } | Kind::Container { .. } | Kind::Builtin(_) | Kind::Native { .. } => Ok(()),
+        }
+    }
+
     /// Whether the handler can be reached right now, without a record: a connection is opened, a child is started. Kept
     /// for the first record. For readiness before there is anything to handle; what built-in and native handlers
     /// need, they have.

@@ -21,6 +21,7 @@
 
 mod child;
 mod launcher;
+pub(crate) mod program;
 mod protocol;
 mod stderr;
 

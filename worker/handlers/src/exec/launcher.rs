@@ -71,7 +71,8 @@ fn start(config: &Config) -> Result<Child, Failure> {
     command.spawn().map_err(|error| cannot_start(config, &error))
 }
 
-fn cannot_start(config: &Config, error: &io::Error) -> Failure {
+/// Why a program does not start, and what to do about it.
+pub(super) fn cannot_start(config: &Config, error: &io::Error) -> Failure {
     let fix = match error.kind() {
         io::ErrorKind::NotFound => {
             "; give the path of a program, or a name in PATH, and look at its first line (#!) and workingDirectory"
