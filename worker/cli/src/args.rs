@@ -61,8 +61,8 @@ Examples:
   tail -f app.log | keyweir run -f log.yaml --embedded --feed log=- --feed-format lines
   keyweir run -f orders.yaml -f secrets.yaml --handler-url http://127.0.0.1:9000/
 
-Ends with 0 when all went well, 1 when it could not start or work was cut off, 2 when a manifest is wrong and, with
---until-idle, 3 when records were parked or dead-lettered. The first SIGTERM or Ctrl-C drains, the second forces.
+Ends with 0 when all went well, 1 when it could not start, could not go on or work was cut off, 2 when a manifest is
+wrong and, with --until-idle, 3 when records were parked or dead-lettered. The first SIGTERM or Ctrl-C drains, the second forces.
 A changed manifest is taken up at once; what is wrong with it is said, and the old one goes on.";
 
 #[derive(Debug, Args)]
@@ -79,6 +79,9 @@ pub(crate) struct RunArgs {
     /// End when nothing was left to do for that long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) until_idle: Option<Duration>,
+    /// With --until-idle: end with 1 when what is left could not be done for that long (a broker or handler is down)
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1m", requires = "until_idle")]
+    pub(crate) patience: Duration,
     /// Where /readyz, /metrics and the local endpoints listen; port 0 = any free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,

@@ -26,12 +26,13 @@ use crate::exit;
 use crate::manifests::{self, Object, Place, secrets};
 use feed::Feeding;
 use progress::Display;
-use session::{Ended, Session};
+use session::{Ended, Files, Session};
 use summary::Summary;
 
 /// Runs manifests; see the exit codes in the command's help.
 pub(crate) async fn run(args: RunArgs) -> ExitCode {
     let place = Place::here(&args);
+    let files = Files::new(&args.files);
     let manifests = match manifests::read(&args.files) {
         Ok(manifests) => manifests,
         Err(mistakes) => return exit::wrong(&mistakes),
@@ -69,7 +70,7 @@ pub(crate) async fn run(args: RunArgs) -> ExitCode {
             return exit::failed(&error);
         }
     };
-    let mut session = Session { args: &args, place, objects, log, display, counted: began };
+    let mut session = Session { args: &args, place, objects, log, display, files, counted: began };
     let ended = session.follow(&mut host, feeding, &mut signals).await;
     let (reports, forced) = drain(host, &mut signals).await;
     let summary = Summary::new(&reports, began.elapsed(), &session.objects);
@@ -118,7 +119,7 @@ async fn drain(host: Host, signals: &mut Signals) -> (summary::Reports, bool) {
 
 fn code(args: &RunArgs, summary: &Summary, ended: Ended, forced: bool) -> ExitCode {
     let cut_off = forced && summary.cut_off() > 0;
-    if ended == Ended::FeedFailed || cut_off || !summary.is_clean() {
+    if matches!(ended, Ended::FeedFailed | Ended::Stuck) || cut_off || !summary.is_clean() {
         return ExitCode::FAILURE;
     }
     if args.until_idle.is_some() && ended == Ended::Idle && summary.set_aside() > 0 {

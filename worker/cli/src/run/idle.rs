@@ -1,4 +1,4 @@
-//! `--until-idle`: telling that nothing is left to do.
+//! `--until-idle`: telling that nothing is left to do, or that nothing can be done.
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,40 @@ impl Idle {
             return false;
         }
         self.since.get_or_insert_with(Instant::now).elapsed() >= self.wanted
+    }
+}
+
+/// How long nothing could be done.
+pub(super) struct Stuck {
+    patience: Duration,
+    since: Option<Instant>,
+    completed: u64,
+}
+
+impl Stuck {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, since: None, completed: 0 }
+    }
+
+    /// What has kept all work from going on for longer than the patience; empty = something may still be done.
+    pub(super) fn has_lasted(&mut self, views: &[ObjectView]) -> Vec<String> {
+        let (mut completed, mut works, mut kept) = (0, false, Vec::new());
+        for view in views {
+            let snapshot = view.snapshot();
+            completed += snapshot.counters.completed;
+            if is_idle(&snapshot, view.lag().as_ref()) {
+                continue;
+            }
+            let missing = view.missing(&snapshot);
+            works |= missing.is_empty();
+            kept.extend(missing.into_iter().map(|what| format!("{} can't go on: {what}", view.name())));
+        }
+        if works || kept.is_empty() || completed != self.completed {
+            (self.since, self.completed) = (None, completed);
+            return Vec::new();
+        }
+        let lasts = self.since.get_or_insert_with(Instant::now).elapsed() >= self.patience;
+        if lasts { kept } else { Vec::new() }
     }
 }
 

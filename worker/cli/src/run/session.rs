@@ -11,7 +11,7 @@ use keyweir_worker::telemetry::LogControl;
 use keyweir_worker::{Applied, Host};
 
 use super::feed::Feeding;
-use super::idle::Idle;
+use super::idle::{Idle, Stuck};
 use super::progress::Display;
 use crate::args::RunArgs;
 use crate::manifests::{self, Object, Place, secrets};
@@ -30,6 +30,8 @@ pub(super) enum Ended {
     Idle,
     /// Every object has stopped by its policy.
     Stopped,
+    /// It was to end when nothing is left to do, and what is left can't be done.
+    Stuck,
     /// What was to be fed could not be read or written.
     FeedFailed,
 }
@@ -41,6 +43,8 @@ pub(super) struct Session<'a> {
     pub(super) objects: Vec<Object>,
     pub(super) log: LogControl,
     pub(super) display: Display,
+    /// The manifests, as they were when they were read.
+    pub(super) files: Files,
     /// When progress was told last.
     pub(super) counted: Instant,
 }
@@ -53,8 +57,7 @@ impl Session<'_> {
         mut feeding: Feeding,
         signals: &mut Signals,
     ) -> Ended {
-        let mut idle = self.args.until_idle.map(Idle::new);
-        let mut files = Files::new(&self.args.files);
+        let mut idle = self.args.until_idle.map(|wanted| (Idle::new(wanted), Stuck::new(self.args.patience)));
         let mut told = HashMap::new();
         loop {
             tokio::select! {
@@ -78,18 +81,22 @@ impl Session<'_> {
                 self.counted = Instant::now();
                 self.display.tell(&views);
                 tell_troubles(&views, &mut told);
-                if files.have_changed() && self.change(host, signals).await {
+                if self.files.have_changed() && self.change(host, signals).await {
                     return Ended::Signal;
                 }
             }
             if host.has_ended() {
                 return Ended::Stopped;
             }
-            if let Some(idle) = &mut idle
-                && idle.has_lasted(&views, feeding.is_over())
-            {
+            let Some((idle, stuck)) = &mut idle else { continue };
+            if idle.has_lasted(&views, feeding.is_over()) {
                 self.display.tell(&views);
                 return Ended::Idle;
+            }
+            let kept = stuck.has_lasted(&views);
+            if !kept.is_empty() {
+                kept.iter().for_each(|what| eprintln!("keyweir: {what}"));
+                return Ended::Stuck;
             }
         }
     }
@@ -161,10 +168,11 @@ fn tell_troubles(views: &[keyweir_worker::ObjectView], told: &mut HashMap<String
 }
 
 /// Files and when they were written last.
-struct Files(Vec<(PathBuf, Option<SystemTime>)>);
+pub(super) struct Files(Vec<(PathBuf, Option<SystemTime>)>);
 
 impl Files {
-    fn new(files: &[PathBuf]) -> Self {
+    /// As they are now: to be asked for before they are read, so that no change falls in between.
+    pub(super) fn new(files: &[PathBuf]) -> Self {
         Self(files.iter().map(|file| (file.clone(), written(file))).collect())
     }
 
