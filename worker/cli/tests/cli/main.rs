@@ -4,8 +4,13 @@
 //! behind and how it ends.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod changes;
 mod ends;
+mod inputs;
 mod kills;
 mod life;
+mod manifests;
+mod objects;
 mod parked;
 mod support;
+mod troubles;

@@ -1,7 +1,8 @@
 //! The witness: an exec handler that writes down, in a file of its own, what it was given and what it did.
 //!
 //! What a record's value asks for is done: `{"act": "done" | "retry" | "reject"}`, and instead `done` once the file
-//! that `unless` names is there; `{"wait": FILE}` waits for a file first; `sleep` takes seconds.
+//! that `unless` names is there; `{"wait": FILE}` waits for a file first. `garbage`, `endless`, `another`, `crash` and
+//! `silence` are no answers.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,11 +31,23 @@ for line in sys.stdin:
         value = {}
     while "wait" in value and not os.path.exists(value["wait"]):
         time.sleep(0.005)
-    time.sleep(value.get("sleep", 0))
     act = value.get("act", "done")
     if "unless" in value and os.path.exists(value["unless"]):
         act = "done"
     note("end", record)
+    if act == "garbage":
+        print("this is no answer", flush=True)
+        continue
+    if act == "endless":
+        while True:
+            sys.stdout.write("x" * 65536)
+    if act == "another":
+        print(json.dumps({"id": "orders/0/999999", "action": "done"}), flush=True)
+        continue
+    if act == "crash":
+        os._exit(3)
+    if act == "silence":
+        time.sleep(3600)
     answer = {"id": record["id"], "action": act}
     if act != "done":
         answer["reason"] = value.get("reason", "as the value asks for")

@@ -136,17 +136,21 @@ impl Scene {
         for record in records {
             writeln!(file, "{record}").expect("a line is written");
         }
-        self.send_file(from, "to-send.jsonl").must(0);
+        self.send_file(from, "to-send.jsonl", &[]);
     }
 
-    fn send_file(&self, from: &From, name: &str) -> Ended {
+    /// Sends a file's records; `properties` are for Kafka's client.
+    pub(crate) fn send_file(&self, from: &From, name: &str, properties: &[&str]) {
         let (data, sent) = (self.data().display().to_string(), self.path("sent.jsonl").display().to_string());
         let mut arguments = vec!["send", from.topic(), "--file", name, "--log", &sent];
         match from {
             From::Embedded => arguments.extend(["--data", &data]),
-            From::Kafka { broker, .. } => arguments.extend(["--bootstrap-servers", broker.bootstrap()]),
+            From::Kafka { broker, .. } => {
+                arguments.extend(["--bootstrap-servers", broker.bootstrap()]);
+                arguments.extend(properties);
+            }
         }
-        self.keyweir(&arguments)
+        self.keyweir(&arguments).must(0);
     }
 
     /// Holds the event log against what was sent: nothing lost, no order broken. Gives what was counted.

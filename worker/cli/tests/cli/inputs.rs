@@ -1,0 +1,116 @@
+//! Strange records and strange answers: null, no text, huge, a flood of keys, garbage.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::support::scene::{From, Scene};
+
+#[test]
+fn null_keys_null_values_and_keys_that_are_no_text_arrive_as_they_are() {
+    for from in [From::Embedded, From::kafka(3)] {
+        let scene = Scene::set();
+        let manifest = scene.manifest("strange", &from, &scene.effects.handler(), "");
+        let sent = [
+            json!({"value": {"number": 1}}),
+            json!({"key": "a"}),
+            json!({"key": "", "value": "empty key"}),
+            json!({"keyBase64": "/wD+", "value": "no text"}),
+            json!({"keyBase64": "/wD+", "valueBase64": "/w=="}),
+            json!({}),
+            json!({"key": "a", "value": ""}),
+        ];
+        scene.send(&from, &sent);
+        scene.run_to_end(&manifest, &from, &["--until-idle", "1s"]).must(0);
+        scene.verify();
+        let begun: Vec<Value> = scene
+            .effects
+            .seen()
+            .into_iter()
+            .filter(|seen| seen.step == "begin")
+            .map(|seen| seen.line)
+            .collect();
+        assert_eq!(begun.len(), sent.len());
+        let count = |field: &str, is: Value| begun.iter().filter(|line| line[field] == is).count();
+        assert_eq!((count("key", json!("a")), count("key", json!(""))), (2, 1));
+        assert_eq!(count("keyBase64", json!("/wD+")), 2);
+        assert_eq!(
+            begun.iter().filter(|line| line["key"].is_null() && line["keyBase64"].is_null()).count(),
+            2
+        );
+    }
+}
+
+#[test]
+fn a_record_of_fifty_megabytes_is_handled() {
+    let size = 50_000_000;
+    for from in [From::Embedded, From::kafka(1)] {
+        let scene = Scene::set();
+        if let Some(broker) = from.broker() {
+            broker.delete_topic(from.topic()).expect("it goes");
+            let made = || broker.create_topic(from.topic(), 1, &[("max.message.bytes", "70000000")]).is_ok();
+            keyweir_e2e::wait::until("the topic", crate::support::running::PATIENCE, made)
+                .expect("it is made");
+        }
+        let manifest = scene.manifest("large", &from, &scene.effects.handler_of(1, 1), "");
+        scene.write(
+            "large.jsonl",
+            &format!(
+                "{}\n{}\n",
+                json!({"key": "a", "value": "x".repeat(size)}),
+                json!({"key": "a", "value": {}})
+            ),
+        );
+        scene.send_file(&from, "large.jsonl", &["--property", "message.max.bytes=70000000"]);
+        scene.run_to_end(&manifest, &from, &["--until-idle", "1s"]).must(0);
+        scene.verify();
+        let sizes: Vec<_> = scene
+            .effects
+            .seen()
+            .iter()
+            .filter(|seen| seen.step == "end")
+            .map(|seen| seen.line["size"].as_u64())
+            .collect();
+        assert_eq!(sizes, [Some(size as u64), Some(2)]);
+    }
+}
+
+/// `KEYWEIR_KEYS` asks for more.
+#[test]
+fn a_flood_of_distinct_keys_is_handled() {
+    let keys = crate::support::random::number("KEYWEIR_KEYS", 200_000);
+    let scene = Scene::set();
+    let manifest = scene.manifest("flood", &From::Embedded, "builtin: {type: Drop}", "");
+    let mut lines = String::new();
+    for i in 0..keys {
+        writeln!(lines, "{{\"key\":\"key-{i}\",\"value\":\"v\"}}").unwrap();
+    }
+    scene.write("flood.jsonl", &lines);
+    let ended =
+        scene.run_to_end(&manifest, &From::Embedded, &["--feed", "orders=flood.jsonl", "--until-idle", "1s"]);
+    ended.must(0);
+    let object = ended.summary()["objects"][0].clone();
+    assert_eq!((object["records"].as_u64(), object["keys"].as_u64()), (Some(keys), Some(keys)), "{object}");
+    scene.keyweir(&["verify", "events.jsonl"]).must(0);
+}
+
+#[test]
+fn answers_that_are_none_cost_their_record_its_attempts_and_no_other_anything() {
+    let scene = Scene::set();
+    let from = From::Embedded;
+    let more = "retry: {maxAttempts: 2, initialDelay: 10ms}\nonExhausted: {action: Park}";
+    let manifest = scene.manifest("garbled", &from, &scene.effects.handler_of(3, 1), more);
+    let mut sent: Vec<_> = (0..200).map(|i| json!({"key": format!("k{}", i % 20), "value": {}})).collect();
+    for (place, act) in ["garbage", "endless", "another", "crash", "silence"].into_iter().enumerate() {
+        sent.insert(place * 40, json!({"key": act, "value": {"act": act}}));
+    }
+    scene.send(&from, &sent);
+    let more = format!("{more}\nhandlerOptions: {{timeout: 2s}}");
+    scene.manifest("garbled", &from, &scene.effects.handler_of(3, 1), &more);
+    let ended = scene.run_to_end(&manifest, &from, &["--until-idle", "1s"]);
+    ended.must(3);
+    let object = ended.summary()["objects"][0].clone();
+    assert_eq!((object["records"].as_u64(), object["parked"].as_u64()), (Some(205), Some(5)), "{object}");
+    let found = scene.verify();
+    assert_eq!((found["done"].as_u64(), found["setAside"].as_u64()), (Some(200), Some(5)), "{found}");
+}
