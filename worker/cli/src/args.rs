@@ -170,8 +170,8 @@ const PARKED_EXAMPLES: &str = "\
 Examples:
   keyweir parked list
   keyweir parked show orders/3@1287
-  keyweir parked release orders/3@1287     handle it again, out of its order
-  keyweir parked skip orders/3@1287        forget it";
+  keyweir parked release orders/3@1287     handle it again: out of its order, or with all that stand behind it, in order
+  keyweir parked skip orders/3@1287        forget it; what stood behind it is handled again, in order";
 
 #[derive(Debug, Args)]
 pub(crate) struct ParkedArgs {
@@ -200,13 +200,13 @@ pub(crate) enum ParkedAct {
         /// TOPIC/PARTITION@OFFSET
         id: String,
     },
-    /// Handle records again, out of their order
+    /// Handle records again: out of their order, or with all that stand behind them, in order
     Release {
         /// TOPIC/PARTITION@OFFSET
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Forget records
+    /// Forget records; what stood behind them is handled again
     Skip {
         /// TOPIC/PARTITION@OFFSET
         #[arg(required = true)]

@@ -132,6 +132,14 @@ impl<T> Lanes<T> {
         self.entries.front_mut(&lane.queue)
     }
 
+    /// Shows every record of a lane that is not outstanding, to be changed.
+    pub fn each_mut(&mut self, id: LaneId, show: impl FnMut(&mut T)) {
+        if let Some(lane) = self.live(id) {
+            let (queue, spared) = (lane.queue, usize::from(lane.state == State::Busy));
+            self.entries.each_mut(&queue, spared, show);
+        }
+    }
+
     /// The ordering key of a lane; `None` where there is no order or the partition is the key.
     pub fn key(&self, id: LaneId) -> Option<&[u8]> {
         self.live(id)?.key.bytes()

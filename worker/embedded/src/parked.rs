@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use keyweir_core::{Offset, ShardIndex, UnixMillis};
 use keyweir_engine::NewRecord;
-use keyweir_engine::ports::{ParkedError, ParkedId, ParkedRecord, ParkedStore};
+use keyweir_engine::ports::{BlockedKey, ParkedError, ParkedId, ParkedRecord, ParkedStore};
 use serde::{Deserialize, Serialize};
 
 use crate::log::BlockError;
@@ -78,6 +78,8 @@ struct Head {
     partition: Option<u32>,
     /// Whether the record had a time of its own.
     timed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blocks: Option<BlockedKey>,
 }
 
 /// Why a row is not a parked record.
@@ -101,6 +103,7 @@ fn encode(parked: &ParkedRecord) -> Result<Bytes, serde_json::Error> {
         parked_at: parked.parked_at,
         partition: parked.record.partition,
         timed: parked.record.timestamp.is_some(),
+        blocks: parked.blocks.clone(),
     })?;
     let mut block = BlockBuilder::new(parked.id.offset);
     block.push(&parked.record, parked.record.timestamp.unwrap_or(-1));
@@ -130,8 +133,8 @@ fn decode_row(id: ParkedId, mut row: Bytes) -> Result<ParkedRecord, RowError> {
     if !head.timed {
         record.timestamp = None;
     }
-    let Head { attempts, reason, text, parked_at, .. } = head;
-    Ok(ParkedRecord { id, record, attempts, reason, text, parked_at })
+    let Head { attempts, reason, text, parked_at, blocks, .. } = head;
+    Ok(ParkedRecord { id, record, attempts, reason, text, parked_at, blocks })
 }
 
 fn failed(act: &'static str) -> impl Fn(StoreError) -> ParkedError + Clone {

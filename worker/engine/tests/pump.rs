@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "pump/limit.rs"]
 mod limit;
+#[path = "pump/parked.rs"]
+mod parked;
 #[path = "pump/share.rs"]
 mod share;
 #[path = "pump/sim.rs"]

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `GET /v1/parked?object=ns/name&after=ID&limit=100` | the parked records, by id |
 //! | `GET /v1/parked/show?object=…&id=ID` | one of them |
-//! | `POST /v1/parked/release?object=…&id=ID` | it is handled again, out of its order |
-//! | `POST /v1/parked/skip?object=…&id=ID` | it is forgotten |
+//! | `POST /v1/parked/release?object=…&id=ID` | it is handled again: out of its order, or with those behind it, in order |
+//! | `POST /v1/parked/skip?object=…&id=ID` | it is forgotten; those that stood behind it are handled again, in order |
 //!
 //! `object` may be left out where there is only one.
 
@@ -16,8 +16,8 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use keyweir_core::{Offset, ShardId};
 use keyweir_engine::error_chain;
-use keyweir_engine::ports::{ParkedId, ParkedRecord, ParkedStore};
-use keyweir_engine::pump::Command;
+use keyweir_engine::ports::{BlockedKey, ParkedId, ParkedRecord, ParkedStore};
+use keyweir_engine::pump::{Command, Replay};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -57,6 +57,8 @@ pub(super) struct Parked {
     pub text: String,
     /// When it was parked, in milliseconds since the epoch.
     pub parked_at: u64,
+    /// Whether later records of its key follow it here.
+    pub blocks_key: bool,
     /// The key, as text where it is text.
     pub key: Option<String>,
     /// The value, as text where it is text.
@@ -75,6 +77,7 @@ impl From<ParkedRecord> for Parked {
             reason: parked.reason,
             text: parked.text,
             parked_at: parked.parked_at.0,
+            blocks_key: parked.blocks.is_some(),
             key: parked.record.key.map(text),
             value: parked.record.value.map(text),
             headers: headers.map(|(name, value)| (name, value.map(text))).collect(),
@@ -99,22 +102,57 @@ async fn show(State(desk): State<Desk>, Query(asked): Query<Asked>) -> Result<Js
 async fn release(State(desk): State<Desk>, Query(asked): Query<Asked>) -> Result<String, Refused> {
     let (view, store) = find(&desk, &asked)?;
     let (id, parked) = one(store.as_ref(), &asked).await?;
+    let key = parked.blocks.clone();
     let (reply, answer) = oneshot::channel();
-    let replay = Command::Replay { id: id.clone(), record: parked.record, reply };
-    let gone = |_| (StatusCode::SERVICE_UNAVAILABLE, "the object has ended\n".to_owned());
-    view.pump().send(replay).await.map_err(gone)?;
-    match answer.await {
-        Ok(true) => Ok(format!("{id} is handled again, out of its order\n")),
-        Ok(false) => Err((StatusCode::CONFLICT, format!("{} is not owned by this process\n", id.shard))),
-        Err(_) => Err((StatusCode::SERVICE_UNAVAILABLE, "the object has ended\n".to_owned())),
+    let mut replay = ask(&view, Command::Replay { parked: Box::new(parked), reply }, answer).await?;
+    if let Some(key) = key
+        && let Replay::After(first) = &replay
+    {
+        let first = first.clone();
+        if store.get(&first).await.map_err(|error| broken(&error))?.is_none() {
+            // It has gone without a word: those behind it may go on.
+            replay = go_on(&view, first, key).await?;
+        }
+    }
+    match replay {
+        Replay::Alone => Ok(format!("{id} is handled again, out of its order\n")),
+        Replay::InOrder => Ok(format!("{id} and those behind it are handled again, in order\n")),
+        Replay::After(first) => {
+            let text = format!("{first} of the same key comes first: release or skip that one\n");
+            Err((StatusCode::CONFLICT, text))
+        }
+        Replay::NotOwned => {
+            Err((StatusCode::CONFLICT, format!("{} is not owned by this process\n", id.shard)))
+        }
     }
 }
 
 async fn skip(State(desk): State<Desk>, Query(asked): Query<Asked>) -> Result<String, Refused> {
-    let (_, store) = find(&desk, &asked)?;
-    let (id, _) = one(store.as_ref(), &asked).await?;
+    let (view, store) = find(&desk, &asked)?;
+    let (id, parked) = one(store.as_ref(), &asked).await?;
     store.remove(&id).await.map_err(|error| broken(&error))?;
+    if let Some(key) = parked.blocks
+        && go_on(&view, id.clone(), key).await? == Replay::InOrder
+    {
+        return Ok(format!("{id} is forgotten, and those behind it are handled again, in order\n"));
+    }
     Ok(format!("{id} is forgotten\n"))
+}
+
+/// Lets the records go on that stood behind one that is gone.
+async fn go_on(view: &ObjectView, id: ParkedId, key: BlockedKey) -> Result<Replay, Refused> {
+    let (reply, answer) = oneshot::channel();
+    ask(view, Command::Skipped { id, key, reply }, answer).await
+}
+
+async fn ask(
+    view: &ObjectView,
+    command: Command,
+    answer: oneshot::Receiver<Replay>,
+) -> Result<Replay, Refused> {
+    let gone = || (StatusCode::SERVICE_UNAVAILABLE, "the object has ended\n".to_owned());
+    view.pump().send(command).await.map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())
 }
 
 fn find(desk: &Desk, asked: &Asked) -> Result<(ObjectView, Arc<dyn ParkedStore>), Refused> {

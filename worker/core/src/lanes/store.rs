@@ -87,6 +87,18 @@ impl<T> Entries<T> {
         self.entries.get_mut(link.head as usize)?.item.as_mut()
     }
 
+    /// Shows each record but the first `spared` ones, to be changed.
+    pub(super) fn each_mut(&mut self, link: &Link, spared: usize, mut show: impl FnMut(&mut T)) {
+        let (mut at, mut index) = (link.head, 0);
+        while let Some(entry) = self.entries.get_mut(at as usize) {
+            if let Some(item) = entry.item.as_mut().filter(|_| index >= spared) {
+                show(item);
+            }
+            at = entry.next;
+            index += 1;
+        }
+    }
+
     #[inline]
     pub(super) fn front_route(&self, link: &Link) -> Option<Route> {
         self.entries.get(link.head as usize).map(|entry| entry.route)

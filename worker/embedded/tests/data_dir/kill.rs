@@ -206,7 +206,7 @@ async fn park(data: &DataDir, seed: u64, out: &Out) {
         let id = ParkedId { shard: ShardId::new("kept", 0), offset: Offset(offset) };
         let record = NewRecord { value: Some(value_of(9)), ..NewRecord::default() };
         let (reason, text, parked_at) = ("r".to_owned(), String::new(), UnixMillis(0));
-        let parked = ParkedRecord { id, record, attempts: 1, reason, text, parked_at };
+        let parked = ParkedRecord { id, record, attempts: 1, reason, text, parked_at, blocks: None };
         data.parked("o").park(parked).await.unwrap();
         say(out, &format!("parked {offset}\n"));
     }

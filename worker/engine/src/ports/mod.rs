@@ -21,7 +21,7 @@ pub use lease_store::{
     MAX_TRANSACTION_BYTES, StoreError, Transaction, Write,
 };
 pub use observer::{Aside, Observer, RecordEvent, ShardEvent};
-pub use parked_store::{ParkedError, ParkedId, ParkedRecord, ParkedStore};
+pub use parked_store::{BlockedKey, ParkedError, ParkedId, ParkedRecord, ParkedStore};
 pub use producer::{ProduceError, Producer};
 pub use reader::{Batch, Intake, Reader};
 pub use renewals::{Pulse, Renewals, RenewalsTx};

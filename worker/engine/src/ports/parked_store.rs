@@ -1,5 +1,6 @@
 //! `ParkedStore`: records kept aside, visible, holding no worker.
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use keyweir_core::{Offset, ShardId, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,16 @@ impl std::fmt::Display for ParkedId {
     }
 }
 
+/// Records of a shard that follow a parked one, because it blocks its key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BlockedKey {
+    /// Those with this ordering key.
+    Key(Bytes),
+    /// All of the shard: it is ordered as a whole.
+    Shard,
+}
+
 /// A record kept aside, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParkedRecord {
@@ -36,6 +47,8 @@ pub struct ParkedRecord {
     pub text: String,
     /// When it was parked.
     pub parked_at: UnixMillis,
+    /// What follows it here, in order, until it is released; `None` = nothing, later records pass it.
+    pub blocks: Option<BlockedKey>,
 }
 
 /// Records kept aside.

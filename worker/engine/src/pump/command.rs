@@ -9,8 +9,7 @@ use keyweir_core::{Fence, Offset, ShardId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::stats::Snapshot;
-use crate::ports::ParkedId;
-use crate::record::NewRecord;
+use crate::ports::{BlockedKey, ParkedId, ParkedRecord};
 
 /// How many commands wait at most; whoever sends more waits.
 const QUEUE: usize = 64;
@@ -44,14 +43,21 @@ pub enum Command {
     Abandon,
     /// Take up changed settings.
     Tune(Box<LiveConfig>),
-    /// Handle a parked record again, out of its order.
+    /// Handle a parked record again: out of its order, or with all that follows it, in order, where it blocks its key.
     Replay {
+        /// The record.
+        parked: Box<ParkedRecord>,
+        /// Gets what becomes of it.
+        reply: oneshot::Sender<Replay>,
+    },
+    /// A parked record that blocked its key was forgotten: what follows it is handled again, in order.
+    Skipped {
         /// Its name.
         id: ParkedId,
-        /// The record.
-        record: NewRecord,
-        /// `true` when it was handled or parked again, `false` when its shard is not owned here.
-        reply: oneshot::Sender<bool>,
+        /// What it blocked.
+        key: BlockedKey,
+        /// Gets what becomes of the records behind it.
+        reply: oneshot::Sender<Replay>,
     },
 }
 
@@ -64,6 +70,19 @@ pub enum Fate {
     Failed(FailedRecord),
     /// It did not run to its end, and nobody is charged for that: the owner handles it.
     Unfinished,
+}
+
+/// What becomes of parked records that are to be handled again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// The record is handled again, by itself.
+    Alone,
+    /// The records of its key are handled again, one after the other.
+    InOrder,
+    /// That record of its key comes first.
+    After(ParkedId),
+    /// Its shard is not owned here.
+    NotOwned,
 }
 
 /// A shard to be owned.

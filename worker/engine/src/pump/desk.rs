@@ -7,10 +7,11 @@ use std::error::Error;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use keyweir_core::{LaneId, Offset, ShardIndex};
+use keyweir_core::{Fence, LaneId, Offset, ShardIndex};
 
+use super::command::Fate;
 use crate::error_chain;
-use crate::ports::{CheckpointError, SourceError};
+use crate::ports::{BlockedKey, CheckpointError, ParkedRecord, SourceError};
 
 /// Work under way beside the calls.
 pub(super) type Desk = FuturesUnordered<BoxFuture<'static, Job>>;
@@ -21,10 +22,31 @@ pub(super) enum Job {
     Wrote { lane: LaneId, what: Written, failure: Option<WriteFailure> },
     /// A parked record that was handled again is forgotten; a failure repeats it some day.
     Forgot { failure: Option<WriteFailure> },
+    /// The first parked record of each blocked key of a shard was found, or not; then these records, which executed
+    /// elsewhere, have ended.
+    Learned {
+        tenure: Tenure,
+        ended: Vec<(Offset, Fate)>,
+        found: Result<Vec<(BlockedKey, Offset)>, WriteFailure>,
+    },
+    /// A parked record was forgotten where one was `done`, and the next one of its key looked for.
+    NextBehind {
+        tenure: Tenure,
+        key: BlockedKey,
+        done: Option<Offset>,
+        found: Result<Option<Box<ParkedRecord>>, WriteFailure>,
+    },
     /// Checkpoints were saved, or not.
     Saved { saved: Vec<SavedShard>, failure: Option<CheckpointError> },
     /// Frontiers were shown to other tools, or not.
     Mirrored { failure: Option<SourceError> },
+}
+
+/// One shard under one fence: what is found out about it means nothing to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tenure {
+    pub(super) index: ShardIndex,
+    pub(super) fence: Fence,
 }
 
 /// What was written for a record.

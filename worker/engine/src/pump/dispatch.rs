@@ -243,6 +243,10 @@ where
         let (failure, action) = match unfit {
             Unfit::Undecodable(failure) => (failure, self.fixed.on_undecodable.clone()),
             Unfit::Unroutable(failure) => (failure, self.on_unknown()),
+            Unfit::Behind { first, .. } => match self.behind(lane, first) {
+                Some(follows) => follows,
+                None => return,
+            },
         };
         self.executing(lane, 1);
         self.observe_end(lane, Some(&Verdict::Reject(failure.clone())));

@@ -4,6 +4,7 @@
 //! without an order is only held itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyweir_core::{LaneId, LaneKey, Offset, Seq, ShardId, ShardIndex};
 
@@ -64,11 +65,20 @@ where
         None
     }
 
-    /// Records that executed elsewhere have ended there: complete, or to be handled here.
+    /// Records that executed elsewhere have ended there: complete, or to be handled here. One that is complete may
+    /// have been parked there and block its key: that is looked up before its key goes on.
     pub(super) fn ended_elsewhere(&mut self, id: &ShardId, records: Vec<(Offset, Fate)>) {
         let Some(index) = self.find(id) else {
             return;
         };
+        if self.learns() && records.iter().any(|(_, fate)| *fate == Fate::Complete) {
+            self.learn(index, records, Duration::ZERO);
+        } else {
+            self.end_elsewhere(index, records);
+        }
+    }
+
+    pub(super) fn end_elsewhere(&mut self, index: ShardIndex, records: Vec<(Offset, Fate)>) {
         for (offset, fate) in records {
             let now = self.now;
             let Some(shard) = self.shard(index) else {

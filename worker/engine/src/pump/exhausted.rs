@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use keyweir_contract::policy::{ExhaustedAction, OnUnknown};
-use keyweir_core::{LaneId, UnixMillis};
+use keyweir_core::{LaneId, ShardIndex, UnixMillis};
 
+use super::command::Replay;
 use super::desk::{Job, WriteFailure, Written};
 use super::dispatch::{Answer, Work};
 use super::task::{Task, Ticket};
@@ -77,25 +78,34 @@ where
                     None => self.let_go(lane, false),
                 }
             }
-            ExhaustedAction::Park { .. } => match self.parked_copy(task, &failure) {
-                Some(copy) => self.owe(lane, Owed::Parked(Box::new(copy))),
-                None => self.stop(lane, failure),
-            },
+            ExhaustedAction::Park { blocks_key } => {
+                match self.parked_copy(lane, task, &failure, blocks_key) {
+                    Some(copy) => self.owe(lane, Owed::Parked(Box::new(copy))),
+                    None => self.stop(lane, failure),
+                }
+            }
             ExhaustedAction::Stop => self.stop(lane, failure),
         }
     }
 
     /// A record that keeps coming back to its own dead-letter topic is kept aside, or stops the object.
     fn break_loop(&mut self, lane: LaneId, failure: Failure) {
-        let copy = self.lanes.head(lane).and_then(|task| self.parked_copy(task, &failure));
+        let copy = self.lanes.head(lane).and_then(|task| self.parked_copy(lane, task, &failure, false));
         match copy {
             Some(copy) => self.owe(lane, Owed::Parked(Box::new(copy))),
             None => self.stop(lane, failure),
         }
     }
 
-    fn parked_copy(&self, task: &Task, failure: &Failure) -> Option<ParkedRecord> {
+    fn parked_copy(
+        &self,
+        lane: LaneId,
+        task: &Task,
+        failure: &Failure,
+        blocks: bool,
+    ) -> Option<ParkedRecord> {
         self.ports.parked.as_ref()?;
+        let blocks = if blocks { self.blocks(lane, task) } else { None };
         let shard = self.shards.get(task.record.shard.as_usize())?.as_ref()?;
         Some(ParkedRecord {
             id: ParkedId { shard: (*shard.id).clone(), offset: task.record.offset },
@@ -104,6 +114,7 @@ where
             reason: failure.reason.to_owned(),
             text: failure.text.to_string(),
             parked_at: UnixMillis(self.wall(self.now)),
+            blocks,
         })
     }
 
@@ -179,25 +190,41 @@ where
         }
     }
 
-    /// Queues a parked record again, out of its order; `false` = its shard is not handled here.
-    pub(super) fn replay(&mut self, id: &ParkedId, record: &NewRecord) -> bool {
+    /// Queues a parked record again.
+    pub(super) fn replay(&mut self, parked: &ParkedRecord) -> Replay {
+        let Some(index) = self.find_active(&parked.id.shard) else {
+            return Replay::NotOwned;
+        };
+        if let Some(key) = &parked.blocks
+            && let Some(replay) = self.release_key(index, key, parked.id.offset, None)
+        {
+            return replay;
+        }
+        self.queue_parked(index, parked);
+        Replay::Alone
+    }
+
+    pub(super) fn queue_parked(&mut self, index: ShardIndex, parked: &ParkedRecord) {
+        let stream = self.shard(index).map_or(0, |shard| shard.stream);
+        let record = parked.record.as_record(index, parked.id.offset);
+        self.queue(stream, Ticket::Replayed, 0, record);
+    }
+
+    /// The shard of that name, where its records are handled here.
+    pub(super) fn find_active(&self, id: &keyweir_core::ShardId) -> Option<ShardIndex> {
         let found = self
             .shards
             .iter()
-            .position(|shard| shard.as_ref().is_some_and(|shard| *shard.id == id.shard && shard.is_active()));
-        let Some(index) = found else {
-            return false;
-        };
-        let index = keyweir_core::ShardIndex(index as u32);
-        let stream = self.shard(index).map_or(0, |shard| shard.stream);
-        let record = record.as_record(index, id.offset);
-        self.queue(stream, Ticket::Replayed, 0, record);
-        true
+            .position(|shard| shard.as_ref().is_some_and(|shard| *shard.id == *id && shard.is_active()));
+        found.map(|index| ShardIndex(index as u32))
     }
 
     /// A parked record was handled again: its copy goes, unless it was parked anew.
     pub(super) fn replayed(&mut self, task: &Task, complete: bool) {
         let parked_anew = self.parked_anew.remove(&(task.record.shard, task.record.offset));
+        if self.replayed_in_order(task, complete && !parked_anew) {
+            return;
+        }
         let shard = self.shards.get(task.record.shard.as_usize()).and_then(Option::as_ref);
         let (Some(parked), Some(shard), true, false) =
             (self.ports.parked.clone(), shard, complete, parked_anew)

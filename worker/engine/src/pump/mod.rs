@@ -11,6 +11,7 @@
 //! [`Pump::turn`] for the reason of the order. Nothing that fills a bounded queue is the one that drains it: the
 //! pump never waits for room anywhere.
 
+mod blocked;
 mod calls;
 mod checkpoints;
 mod command;
@@ -45,7 +46,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use calls::{Calls, Ending};
-pub use command::{Command, Fate, Ownership, PumpEnded, PumpHandle, ReleaseMode, Released};
+pub use command::{Command, Fate, Ownership, PumpEnded, PumpHandle, ReleaseMode, Released, Replay};
 use desk::{Desk, Job};
 use dispatch::{Answer, Cargo, Work};
 use exhausted::Owed;
@@ -389,10 +390,9 @@ where
             Command::Thaw => self.set_activity(Activity::Frozen, self.wanted_activity()),
             Command::Abandon => self.abandon(),
             Command::Tune(live) => self.tune(*live),
-            Command::Replay { id, record, reply } => {
-                // Nobody listening any more is the listener's choice.
-                let _ = reply.send(self.replay(&id, &record));
-            }
+            // Nobody listening any more is the listener's choice.
+            Command::Replay { parked, reply } => drop(reply.send(self.replay(&parked))),
+            Command::Skipped { id, key, reply } => drop(reply.send(self.skipped(&id, &key))),
         }
     }
 

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use keyweir_contract::handler::Route as RouteConfig;
-use keyweir_contract::policy::{DecodeFormat, KeySelector, NullKey, OnUnknown, Ordering};
+use keyweir_contract::policy::{DecodeFormat, ExhaustedAction, KeySelector, NullKey, OnUnknown, Ordering};
 use keyweir_contract::worker_config::FixedConfig;
-use keyweir_core::{LaneKey, Route};
+use keyweir_core::{LaneKey, Offset, Route};
 use serde_json::Value;
 
 use crate::outcome::Failure;
+use crate::ports::BlockedKey;
 use crate::record::Record;
 
 /// The route of records that no configured route takes.
@@ -25,6 +27,9 @@ pub(super) struct Reading {
     routes: Vec<RouteConfig>,
     unknown_has_handler: bool,
     needs_types: bool,
+    parks_in_order: bool,
+    /// Records need nothing but their bytes.
+    plain: bool,
 }
 
 /// What a record can't do: reach a handler.
@@ -34,11 +39,24 @@ pub(super) enum Unfit {
     Undecodable(Failure),
     /// No route takes it.
     Unroutable(Failure),
+    /// It follows a parked record of its key, whatever else it is.
+    Behind {
+        /// The parked record.
+        first: Offset,
+        /// What it is besides.
+        itself: Option<Box<Unfit>>,
+    },
 }
 
 impl Reading {
     pub(super) fn new(config: &FixedConfig) -> Self {
+        let parks_in_order = parks_in_order(config);
         Self {
+            parks_in_order,
+            plain: config.decode.format == DecodeFormat::Raw
+                && config.key.selector == KeySelector::RecordKey
+                && config.routes.is_empty()
+                && !parks_in_order,
             format: config.decode.format,
             type_header: config.decode.record_type_header.clone(),
             selector: config.key.selector.clone(),
@@ -58,7 +76,21 @@ impl Reading {
     /// Whether records need nothing but their bytes: the fast road.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
-        self.format == DecodeFormat::Raw && self.selector == KeySelector::RecordKey && self.routes.is_empty()
+        self.plain
+    }
+
+    /// Whether a parked record may hold its key.
+    pub(super) fn parks_in_order(&self) -> bool {
+        self.parks_in_order
+    }
+
+    /// What follows a parked record with that key; `None` = nothing does, it has no order.
+    pub(super) fn blocked_key(&self, key: Option<&[u8]>) -> Option<BlockedKey> {
+        match (self.ordering, key) {
+            (Ordering::None, _) => None,
+            (Ordering::Key, Some(key)) => Some(BlockedKey::Key(Bytes::copy_from_slice(key))),
+            _ => self.orders_by_shard().then_some(BlockedKey::Shard),
+        }
     }
 
     /// The record as the handler sees it.
@@ -152,6 +184,15 @@ impl Reading {
             },
         }
     }
+}
+
+fn parks_in_order(config: &FixedConfig) -> bool {
+    let unknown = match &config.on_unknown {
+        OnUnknown::Exhaust(action) => Some(action),
+        OnUnknown::Default => None,
+    };
+    let ends = [Some(&config.on_exhausted), Some(&config.on_undecodable), unknown];
+    ends.into_iter().flatten().any(|end| *end == ExhaustedAction::Park { blocks_key: true })
 }
 
 /// What streamback wraps around a value.

@@ -1,6 +1,7 @@
 //! Shards come and go: own, release, hand over, pause, drain, abandon, tune, and the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyweir_contract::worker_config::{LiveConfig, RunState};
 use keyweir_core::{LaneId, ShardId, ShardIndex};
@@ -13,7 +14,7 @@ use super::{Activity, Pump, PumpReport};
 use crate::ports::{Handler, Reader, ShardEvent};
 
 /// How much longer than the drain time the last checkpoints may take.
-const LAST_SAVES: std::time::Duration = std::time::Duration::from_secs(5);
+const LAST_SAVES: Duration = Duration::from_secs(5);
 
 impl<R, H, F, L> Pump<R, H, F, L>
 where
@@ -43,15 +44,31 @@ where
         self.budget.open(index);
         self.hold_executing(index, stream, &executing);
         self.tell_shard(index, ShardEvent::Owned);
-        if self.is_paused(&id) {
+        if self.learns() {
             if let Some(shard) = self.shard(index) {
-                shard.phase = Phase::Paused;
+                shard.phase = Phase::Learning;
             }
+            self.learn(index, Vec::new(), Duration::ZERO);
         } else {
+            self.activate(index);
+        }
+        tracing::info!(shard = %id, %from, "shard owned");
+    }
+
+    /// Reads and handles an owned shard from now on, unless it is paused.
+    pub(super) fn activate(&mut self, index: ShardIndex) {
+        let Some(shard) = self.shard(index) else {
+            return;
+        };
+        let (id, from) = (Arc::clone(&shard.id), shard.ledger.next_offset());
+        let paused = self.is_paused(&id);
+        if let Some(shard) = self.shard(index) {
+            shard.phase = if paused { Phase::Paused } else { Phase::Active };
+        }
+        if !paused {
             self.reader.open(index, &id, from);
             self.tell_shard(index, ShardEvent::Activated);
         }
-        tracing::info!(shard = %id, %from, "shard owned");
     }
 
     /// Gives a shard up.
@@ -79,7 +96,9 @@ where
     fn hand_over(&mut self, index: ShardIndex, reply: oneshot::Sender<Released>) {
         let mut executing = Vec::new();
         for lane in self.executing_lanes(index) {
-            if let Some(task) = self.lanes.head(lane) {
+            // One that was parked is complete in the ledger already.
+            let task = self.lanes.head(lane).filter(|task| task.ticket != super::task::Ticket::Replayed);
+            if let Some(task) = task {
                 executing.push((task.record.offset, self.lanes.key(lane).map(<[u8]>::to_vec)));
             }
         }
@@ -106,6 +125,7 @@ where
     fn stop_reading(&mut self, index: ShardIndex) {
         self.reader.close(index);
         self.drop_kept_aside(index);
+        self.end_key_releases(index);
         for task in self.lanes.remove_where(|task| task.record.shard == index) {
             if matches!(task.ticket, super::task::Ticket::Charged(_)) {
                 self.budget.refund(index, task.record.weight() as u64);

@@ -22,7 +22,7 @@ use crate::outcome::{Failure, Outcome, Verdict};
 use crate::ports::{Aside, Handler, Observer, Reader, RecordEvent};
 
 /// How long a failed write waits before it is tried again.
-const WRITE_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Calls a hook; gives how many panicked.
 pub(super) fn hook(observer: Option<&mut Box<dyn Observer>>, call: impl FnOnce(&mut dyn Observer)) -> u64 {
@@ -318,6 +318,8 @@ where
             match job {
                 Job::Wrote { lane, what, failure } => self.wrote(lane, what, failure),
                 Job::Forgot { failure } => self.note_write("parked", failure),
+                Job::Learned { tenure, ended, found } => self.learned(tenure, ended, found),
+                Job::NextBehind { tenure, key, done, found } => self.next_behind(tenure, key, done, found),
                 Job::Saved { saved, failure } => self.saved(saved, failure),
                 Job::Mirrored { failure } => self.mirrored(failure),
             }
@@ -337,6 +339,10 @@ where
             return;
         };
         self.recovered(&owed.about());
+        let parked = match owed {
+            super::exhausted::Owed::Parked(copy) => Some(copy),
+            _ => None,
+        };
         match what {
             Written::Outputs(count) => self.counters.outputs += count as u64,
             Written::DeadLetter => {
@@ -349,8 +355,12 @@ where
                 self.note_parked_anew(lane);
             }
         }
+        let blocks = parked.and_then(|copy| self.block(lane, *copy));
         self.executing(lane, -1);
         self.finish(lane);
+        if let Some((index, key)) = blocks {
+            self.look_behind_held(index, &key);
+        }
     }
 
     fn note_parked_anew(&mut self, lane: LaneId) {

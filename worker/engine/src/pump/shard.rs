@@ -1,6 +1,6 @@
 //! One owned shard: its ledger, what failed of it, and how far that is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +9,11 @@ use keyweir_core::{Fence, Ledger, Offset, ShardId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::blocked::Blocked;
 use super::command::{Ownership, Released};
 use super::elsewhere::Held;
 use super::stats::ShardSnapshot;
+use crate::ports::BlockedKey;
 
 /// Longest encoded ledger of a shard, in bytes: beyond it the shard is held back, visibly. Below what one etcd
 /// transaction carries.
@@ -36,6 +38,8 @@ pub(super) struct Shard {
     pub(super) durable: Offset,
     /// Records that execute at an earlier owner.
     pub(super) elsewhere: BTreeMap<Offset, Held>,
+    /// Keys that stand behind a parked record.
+    pub(super) blocked: HashMap<BlockedKey, Blocked>,
     /// Records that ended elsewhere before they were read here.
     early: Vec<Offset>,
     sequence: u64,
@@ -45,6 +49,8 @@ pub(super) struct Shard {
 
 /// What a shard is about.
 pub(super) enum Phase {
+    /// Not read yet: which keys stand behind parked records is being looked up.
+    Learning,
     /// Read and handled.
     Active,
     /// Paused by the manifest: nothing of it is read or waits in a lane.
@@ -74,6 +80,7 @@ impl Shard {
             dirty_since: None,
             durable: checkpoint.frontier,
             elsewhere: BTreeMap::new(),
+            blocked: HashMap::new(),
             early: Vec::new(),
             sequence: checkpoint.sequence,
             template: Checkpoint { fence, completed: Default::default(), failed: Vec::new(), ..checkpoint },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyweir_core::{Charge, ShardIndex};
+use keyweir_core::{Charge, LaneKey, ShardIndex};
 
 use super::reading::{DEFAULT_ROUTE, Unfit};
 use super::shard::LONGEST_LEDGER;
@@ -124,9 +124,19 @@ where
         match &unfit {
             Some(Unfit::Undecodable(_)) => self.counters.undecodable += 1,
             Some(Unfit::Unroutable(_)) => self.counters.unroutable += 1,
-            None => {}
+            Some(Unfit::Behind { .. }) | None => {}
         }
-        let lane = self.reading.lane(stream, &record, key.as_deref());
+        if ticket != Ticket::Replayed
+            && let Some(first) = self.first_parked(&record, key.as_deref())
+        {
+            let itself = unfit.take().map(Box::new);
+            unfit = Some(Unfit::Behind { first, itself });
+        }
+        let lane = match ticket {
+            // Its key's lane belongs to those that come after it.
+            Ticket::Replayed if self.is_next_of_its_key(&record) => LaneKey::Own,
+            _ => self.reading.lane(stream, &record, key.as_deref()),
+        };
         let spot = self.lanes.find(lane);
         self.observe(&record, key.as_deref(), RecordEvent::Polled { replayed: false });
         self.lanes.push(

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use keyweir_core::UnixMillis;
 use keyweir_engine::NewRecord;
-use keyweir_engine::ports::{ParkedId, ParkedRecord};
+use keyweir_engine::ports::{BlockedKey, ParkedId, ParkedRecord};
 use serde::{Deserialize, Serialize};
 
 const ABOUT: &str = "keyweir-parked";
@@ -27,11 +27,13 @@ struct About {
     /// A null value would be taken for a forgotten record, so it is kept as an empty one.
     #[serde(default)]
     null_value: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blocks: Option<BlockedKey>,
 }
 
 /// What is written to keep a record.
 pub(super) fn kept(parked: ParkedRecord) -> NewRecord {
-    let ParkedRecord { id, record, attempts, reason, text, parked_at } = parked;
+    let ParkedRecord { id, record, attempts, reason, text, parked_at, blocks } = parked;
     let about = About {
         attempts,
         reason,
@@ -40,6 +42,7 @@ pub(super) fn kept(parked: ParkedRecord) -> NewRecord {
         timestamp: record.timestamp,
         partition: record.partition,
         null_value: record.value.is_none(),
+        blocks,
     };
     // Numbers and texts: this can't fail, and an empty header is refused when it is read.
     let about = serde_json::to_vec(&about).unwrap_or_default();
@@ -82,8 +85,8 @@ pub(super) fn read<'a>(
         partition: about.partition,
         timestamp: about.timestamp,
     };
-    let About { attempts, reason, text, parked_at, .. } = about;
-    Some(ParkedRecord { id, record, attempts, reason, text, parked_at })
+    let About { attempts, reason, text, parked_at, blocks, .. } = about;
+    Some(ParkedRecord { id, record, attempts, reason, text, parked_at, blocks })
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ async fn a_topic_that_drops_what_is_old_is_refused_for_parked_records() {
         reason: "Exhausted".to_owned(),
         text: String::new(),
         parked_at: UnixMillis(1),
+        blocks: None,
     };
     let refused = store.park(parked).await.unwrap_err();
     let why = std::error::Error::source(&refused).unwrap().to_string();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use keyweir_core::{Offset, ShardId, UnixMillis};
 
-use crate::ports::{ParkedId, ParkedRecord, ParkedStore};
+use crate::ports::{BlockedKey, ParkedId, ParkedRecord, ParkedStore};
 use crate::record::NewRecord;
 
 /// Holds a store to its obligations. `open` opens it anew, over what earlier handles kept; it starts out empty.
@@ -19,7 +19,14 @@ fn id(name: &str, index: u32, offset: i64) -> ParkedId {
 
 fn parked(id: ParkedId, record: NewRecord) -> ParkedRecord {
     let text = "boom — at line 3".to_owned();
-    ParkedRecord { id, record, attempts: 6, reason: "Exhausted".to_owned(), text, parked_at: UnixMillis(77) }
+    // What it blocks is kept whatever it is: nothing, a key of any bytes, the whole shard.
+    let blocks = match id.offset.0 % 3 {
+        0 => None,
+        1 => Some(BlockedKey::Key(Bytes::from_static(b"k\xff\x00"))),
+        _ => Some(BlockedKey::Shard),
+    };
+    let reason = "Exhausted".to_owned();
+    ParkedRecord { id, record, attempts: 6, reason, text, parked_at: UnixMillis(77), blocks }
 }
 
 /// Every way in which a record can be odd.
