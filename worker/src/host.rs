@@ -168,6 +168,7 @@ pub struct Host {
     objects: Vec<Object>,
     ended: Vec<(String, Option<PumpReport>)>,
     views: watch::Sender<Vec<ObjectView>>,
+    at_rest: watch::Sender<bool>,
     directory: Option<DataDir>,
     natives: Registry,
     member: Arc<str>,
@@ -188,11 +189,13 @@ impl Host {
             None => None,
         };
         let (views, seen) = watch::channel(Vec::new());
-        let server = http::serve(options.listen, directory.as_ref(), seen).await?;
+        let (at_rest, rests) = watch::channel(false);
+        let server = http::serve(options.listen, directory.as_ref(), seen, rests).await?;
         Ok(Self {
             objects: Vec::new(),
             ended: Vec::new(),
             views,
+            at_rest,
             directory,
             natives: options.natives,
             member: options.member.into(),
@@ -228,10 +231,12 @@ impl Host {
             self.stop(gone).await;
             outcomes.push((name, Applied::Stopped));
         }
+        let all_stopped = configs.iter().all(|config| config.live.state == RunState::Stopped);
         for config in configs {
             let name = crate::wiring::object_name(&config);
             outcomes.push((name, self.apply_one(config).await));
         }
+        self.at_rest.send_replace(all_stopped && !wanted.is_empty());
         self.views.send_replace(self.objects.iter().map(ObjectView::of).collect());
         outcomes
     }

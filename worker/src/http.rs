@@ -25,6 +25,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use keyweir_embedded::{DataDir, Log};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,8 @@ pub const SOCKET: &str = "control.sock";
 #[derive(Clone)]
 pub(crate) struct Desk {
     views: Views,
+    /// Whether there is no object because every one is to be stopped: then all is as it should be.
+    rests: watch::Receiver<bool>,
     log: Option<Log>,
 }
 
@@ -71,8 +74,9 @@ pub(crate) async fn serve(
     listen: Option<SocketAddr>,
     directory: Option<&DataDir>,
     views: Views,
+    rests: watch::Receiver<bool>,
 ) -> Result<Option<Server>, HostError> {
-    let desk = Desk { views, log: directory.map(DataDir::log) };
+    let desk = Desk { views, rests, log: directory.map(DataDir::log) };
     let cancel = CancellationToken::new();
     let mut server = Server { address: None, socket: None, cancel: cancel.clone(), tasks: Vec::new() };
     if let Some(address) = listen {
@@ -128,7 +132,7 @@ async fn ready(State(desk): State<Desk>) -> impl IntoResponse {
             missing.push_str(&format!("{}: {what}\n", view.name()));
         }
     }
-    if views.is_empty() {
+    if views.is_empty() && !*desk.rests.borrow() {
         missing.push_str("no object is at work yet\n");
     }
     if missing.is_empty() {
