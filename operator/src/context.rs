@@ -7,7 +7,12 @@ use std::{
 
 use kube::Client;
 
-use crate::{cluster::events::Events, metrics::Metrics, registry::Registry, settings::Settings};
+use crate::{
+    cluster::{events::Events, memory::Memory},
+    metrics::Metrics,
+    registry::Registry,
+    settings::Settings,
+};
 
 /// What every reconcile is given.
 pub struct Context {
@@ -19,6 +24,8 @@ pub struct Context {
     pub events: Events,
     /// Where things are counted.
     pub metrics: Metrics,
+    /// What was applied the last time.
+    pub memory: Memory,
     /// What the workers of each object last said.
     pub registry: Registry,
     /// Failures in a row of each object, by uid. Held for one look-up at a time.
@@ -29,7 +36,15 @@ impl Context {
     /// The context of an operator that begins.
     pub fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
         let events = Events::new(client.clone(), settings.instance.clone());
-        Self { client, settings, events, metrics, registry: Registry::default(), failures: Mutex::default() }
+        Self {
+            client,
+            settings,
+            events,
+            metrics,
+            memory: Memory::default(),
+            registry: Registry::default(),
+            failures: Mutex::default(),
+        }
     }
 
     /// Counts another failure of that object; says how many in a row this makes.

@@ -6,6 +6,7 @@ pub mod apply;
 pub mod conditions;
 pub mod events;
 pub mod labels;
+pub mod memory;
 pub mod names;
 pub mod objects;
 pub mod owner;

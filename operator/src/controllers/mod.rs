@@ -5,7 +5,7 @@
 
 pub mod stream_consumer;
 
-use std::{fmt::Debug, future::ready, time::Duration};
+use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
@@ -24,6 +24,7 @@ use tracing::warn;
 
 use crate::{
     cluster::labels::{MANAGED_BY, OPERATOR},
+    context::Context,
     metrics::Metrics,
     settings::Scope,
 };
@@ -102,9 +103,7 @@ where
 
 /// The objects of a kind that the operator made, whenever they change, without what nobody looks at.
 pub fn watch_made<K>(
-    client: &Client,
-    scope: &Scope,
-    metrics: &Metrics,
+    ctx: &Arc<Context>,
 ) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + use<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -115,7 +114,9 @@ where
         + 'static,
 {
     let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}={OPERATOR}"));
-    watch::<K>(client, scope, &ours, metrics)
+    let noticing = Arc::clone(ctx);
+    watch::<K>(&ctx.client, &ctx.settings.scope, &ours, &ctx.metrics)
+        .inspect(move |event| noticing.memory.saw(event))
         .map(Ok)
         .touched_objects()
         .predicate_filter(predicates::resource_version, Default::default())

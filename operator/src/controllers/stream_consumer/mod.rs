@@ -10,7 +10,7 @@ pub mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{ConfigMap, Service, ServiceAccount},
@@ -92,7 +92,7 @@ pub async fn reconcile(watched: Arc<Watched>, ctx: Arc<Context>) -> Result<Actio
     let report = match validate(&found, &ctx.settings) {
         Ok(valid) => {
             let objects = build::build(&valid);
-            match apply(&ctx.client, &valid.owner, objects, valid.sweep).await {
+            match apply(&ctx.client, &ctx.memory, &valid.owner, objects, valid.sweep).await {
                 Ok(applied) => {
                     ctx.registry.follow(valid.subject(), applied.desired());
                     Report::applied(&found, &valid, &applied)
@@ -146,25 +146,35 @@ async fn control(
     );
     let counted = reader.clone();
     let controller = Controller::for_stream(triggers, reader)
-        .owns_stream(watch_made::<Deployment>(&client, &scope, &metrics))
-        .owns_stream(watch_made::<StatefulSet>(&client, &scope, &metrics))
-        .owns_stream(watch_made::<ConfigMap>(&client, &scope, &metrics))
-        .owns_stream(watch_made::<Service>(&client, &scope, &metrics))
-        .owns_stream(watch_made::<ServiceAccount>(&client, &scope, &metrics))
-        .owns_stream(watch_made::<PodDisruptionBudget>(&client, &scope, &metrics))
+        .owns_stream(watch_made::<Deployment>(&context))
+        .owns_stream(watch_made::<StatefulSet>(&context))
+        .owns_stream(watch_made::<ConfigMap>(&context))
+        .owns_stream(watch_made::<Service>(&context))
+        .owns_stream(watch_made::<ServiceAccount>(&context))
+        .owns_stream(watch_made::<PodDisruptionBudget>(&context))
         .reconcile_on(changes)
         .with_config(Config::default().concurrency(concurrency).debounce(DEBOUNCE))
-        .graceful_shutdown_on(stop.cancelled_owned());
+        .graceful_shutdown_on(stop.clone().cancelled_owned());
     info!(kind = KIND, "the controller runs");
-    controller
-        .run(reconcile, on_error, context)
-        .for_each(|outcome| {
-            metrics.objects(KIND, counted.len());
-            if let Err(error) = outcome {
-                debug!(cause = chain(&error), "an object was not reconciled");
-            }
-            std::future::ready(())
-        })
-        .await;
+    let running = controller.run(reconcile, on_error, context).for_each(|outcome| {
+        metrics.objects(KIND, counted.len());
+        if let Err(error) = outcome {
+            debug!(cause = chain(&error), "an object was not reconciled");
+        }
+        std::future::ready(())
+    });
+    // Before the first list of objects has come, as without their definition, the controller obeys no stop.
+    let stopped_early = async {
+        stop.cancelled().await;
+        if counted.wait_until_ready().now_or_never().is_some() {
+            std::future::pending::<()>().await;
+        }
+    };
+    // Biased: an orderly end counts.
+    tokio::select! {
+        biased;
+        () = running => {}
+        () = stopped_early => {}
+    }
     info!(kind = KIND, "the controller has ended");
 }
