@@ -39,7 +39,7 @@ pub enum ScalingMode {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = builtin_rules()))]
 pub struct BuiltinScalingSpec {
-    /// Never fewer than these; 0 scales to nothing when there is no lag.
+    /// Never fewer than these. 0 counts as 1, for without a worker there is nobody to say how far behind the object is.
     #[serde(default)]
     #[schemars(range(min = 0, max = 10_000))]
     pub min_replicas: u32,

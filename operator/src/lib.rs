@@ -9,6 +9,7 @@
 //! * [`workload`] is what pods are made of.
 //! * [`controllers`] has one room for each kind.
 //! * [`registry`] knows what workers last said of themselves, by asking them.
+//! * [`scaling`] decides by that how many workers there are, where a user leaves it to the operator.
 //! * [`run`] starts it all; [`leader`] sees to it that only one replica works.
 //!
 //! It never talks to a broker, and never reads a Secret.
@@ -24,6 +25,7 @@ pub mod metrics;
 pub mod probe;
 pub mod registry;
 pub mod run;
+pub mod scaling;
 pub mod settings;
 pub mod telemetry;
 pub mod throttle;

@@ -79,6 +79,47 @@ fn a_topic_that_is_not_there_is_named_and_its_lag_is_unknown() {
 }
 
 #[test]
+fn an_object_is_paused_stopped_and_resumed_without_a_loss() {
+    let scene = world().scene("paused");
+    let kafka = scene.world.broker.kafka();
+    scene.apply(&scene.manifest(2, ""));
+    let first = produce(&kafka, &scene.topic, 0..5);
+    scene.until_handled(first);
+    let pods = scene.made("pods");
+
+    for (state, numbers) in [("Paused", 5..8), ("Stopped", 8..10)] {
+        scene.apply(&scene.manifest(2, &format!("  state: {state}\n")));
+        scene.until(|object| condition(object, "Ready") == ("True".to_owned(), state.to_owned()));
+        // Workers take a changed configuration up when the kubelet has brought it; what comes before that is handled.
+        produce(&kafka, &scene.topic, numbers);
+    }
+    scene.apply(&scene.manifest(2, "  state: Running\n"));
+    scene.until_handled(first * 2);
+    scene.until(|object| condition(object, "Ready") == ("True".to_owned(), "Available".to_owned()));
+    scene.assert_clean(first * 2);
+    assert_eq!(scene.made("pods"), pods);
+}
+
+#[test]
+fn builtin_scaling_follows_the_lag_up_and_down_without_a_loss() {
+    let scene = world().scene("scaling");
+    scene.apply(&scene.manifest(
+        1,
+        "  execution: {concurrency: 2}\n  scaling: {mode: Builtin, builtin: {recordsPerReplica: 500, maxReplicas: 3, \
+         scaleDownDelay: 5s}}\n",
+    ));
+    scene.until_ready(1);
+    let produced = produce(&scene.world.broker.kafka(), &scene.topic, 0..150);
+    scene.until(|object| object["spec"]["replicas"] == 3);
+    scene.until_handled(produced);
+    let object = scene.until(|object| object["spec"]["replicas"] == 1 && crate::world::ready(object));
+    assert!(object["status"]["scaling"]["lastScaleTime"].is_string(), "{object}");
+    scene.assert_clean(produced);
+    let told = scene.kubectl(&["get", "events", "--field-selector", "reason=Scaled", "--output", "json"]);
+    assert!(told.contains("1 replicas become 3: MaxReplicas"), "{told}");
+}
+
+#[test]
 fn a_live_change_keeps_the_pods_and_a_fixed_one_replaces_them_without_a_loss() {
     let scene = world().scene("change");
     let kafka = scene.world.broker.kafka();

@@ -17,6 +17,9 @@ pub struct Answer {
     pub name: String,
     /// Records that are executing.
     pub in_flight: i64,
+    /// Records that it has completed since it began.
+    #[serde(default)]
+    pub completed: i64,
     /// What it knows of all members, where there are several.
     #[serde(default)]
     pub fleet: Option<FleetAnswer>,
@@ -73,6 +76,8 @@ pub struct Picture {
     pub lag: Option<i64>,
     /// Records that are executing, exactly.
     pub in_flight: Option<i64>,
+    /// Records that those who answered have completed since they began.
+    pub completed: i64,
     /// What is wrong, each thing once.
     pub troubles: Vec<Trouble>,
 }
@@ -132,6 +137,7 @@ pub fn gather(name: &str, shared: bool, said: Vec<Vec<Answer>>) -> Picture {
         shards,
         lag,
         in_flight: Some(answers.iter().map(|answer| answer.in_flight).sum()),
+        completed: answers.iter().map(|answer| answer.completed).sum(),
         troubles,
     }
 }

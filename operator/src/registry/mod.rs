@@ -17,11 +17,12 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::jiff::Timestamp;
-use keyweir_crds::status::LastErrorStatus;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use keyweir_crds::status::{LastErrorStatus, ScalingStatus};
 use tokio::time::Instant;
 
 use self::gather::Picture;
+use crate::scaling::decide::{Decision, Memory, Plan, Signals};
 
 /// Which object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,6 +44,10 @@ pub struct Subject {
     pub host: String,
     /// Whether its workers share the work, so that none knows all of it.
     pub shared: bool,
+    /// Workers that are asked for.
+    pub replicas: i32,
+    /// How their number follows the lag, where the operator decides it.
+    pub scaling: Option<Plan>,
 }
 
 /// What is known of an object by its workers.
@@ -54,12 +59,30 @@ pub struct Known {
     pub last_error: Option<LastErrorStatus>,
     /// When this was found.
     pub at: Option<Timestamp>,
+    /// What scaling last decided.
+    pub scaling: Option<ScalingStatus>,
 }
 
 struct Entry {
     subject: Subject,
     asked: Option<Instant>,
     known: Known,
+    memory: Memory,
+    /// Records completed at a moment, and by how many workers.
+    completed: Option<(Instant, usize, i64)>,
+    /// Records that one worker completes in a second.
+    rate: Option<f64>,
+}
+
+/// A decision that has just been made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decided {
+    /// The decision.
+    pub decision: Decision,
+    /// Replicas that are asked for now.
+    pub current: i32,
+    /// Whether it is another one than before.
+    pub new: bool,
 }
 
 /// What the workers of each object last said.
@@ -83,9 +106,16 @@ impl Registry {
     pub fn expect(&self, subject: Subject) {
         let mut entries = self.lock();
         match entries.get_mut(&subject.name) {
-            Some(entry) if entry.subject == subject => {}
+            Some(entry) if entry.subject.uid == subject.uid => entry.subject = subject,
             _ => {
-                let entry = Entry { subject: subject.clone(), asked: None, known: Known::default() };
+                let entry = Entry {
+                    subject: subject.clone(),
+                    asked: None,
+                    known: Known::default(),
+                    memory: Memory::default(),
+                    completed: None,
+                    rate: None,
+                };
                 entries.insert(subject.name, entry);
             }
         }
@@ -128,9 +158,11 @@ impl Registry {
     /// Takes up a picture. Says whether it looks different from the one before.
     pub fn heard(&self, subject: &Subject, picture: Picture, now: Timestamp) -> bool {
         let mut entries = self.lock();
-        let Some(entry) = entries.get_mut(&subject.name).filter(|entry| entry.subject == *subject) else {
+        let Some(entry) = entries.get_mut(&subject.name).filter(|entry| entry.subject.uid == subject.uid)
+        else {
             return false;
         };
+        entry.measure(&picture, Instant::now());
         let before = entry.known.picture.as_ref();
         if let Some(error) = picture.error_after(before, now) {
             entry.known.last_error = Some(error);
@@ -141,8 +173,56 @@ impl Registry {
         changed
     }
 
+    /// Decides how many replicas the object should have; `None` where that is not the operator's to decide, and where
+    /// there are none: somebody wants it so.
+    pub fn decide(&self, subject: &Subject, now: Instant) -> Option<Decided> {
+        let mut entries = self.lock();
+        let entry = entries.get_mut(&subject.name).filter(|entry| entry.subject.uid == subject.uid)?;
+        let plan = entry.subject.scaling.as_ref().filter(|_| entry.subject.replicas > 0)?;
+        let picture = entry.known.picture.as_ref();
+        let signals = Signals {
+            current: entry.subject.replicas,
+            lag: picture.and_then(|picture| picture.lag),
+            shards: picture.and_then(|picture| picture.shards).map(|shards| shards.total),
+            rate: entry.rate,
+        };
+        let decision = entry.memory.decide(plan, signals, now);
+        let before = entry.known.scaling.take();
+        let new = before.as_ref().is_none_or(|before| {
+            before.desired_replicas != decision.replicas || before.reason != decision.reason
+        });
+        entry.known.scaling = Some(ScalingStatus {
+            desired_replicas: decision.replicas,
+            reason: decision.reason.to_owned(),
+            last_scale_time: before.and_then(|before| before.last_scale_time),
+        });
+        Some(Decided { decision, current: signals.current, new })
+    }
+
+    /// The object was asked for that many workers.
+    pub fn scaled(&self, subject: &Subject, replicas: i32, now: Timestamp) {
+        if let Some(entry) = self.lock().get_mut(&subject.name) {
+            entry.subject.replicas = replicas;
+            if let Some(scaling) = &mut entry.known.scaling {
+                scaling.last_scale_time = Some(Time(now));
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Name, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Counts what was completed since the last time, where the same workers counted it.
+    fn measure(&mut self, picture: &Picture, now: Instant) {
+        self.rate = self.completed.and_then(|(then, workers, before)| {
+            let (done, seconds) = (picture.completed - before, now.duration_since(then).as_secs_f64());
+            let same = workers == picture.answers && workers > 0 && done >= 0 && seconds > 0.0;
+            same.then(|| done as f64 / seconds / workers as f64)
+        });
+        self.completed = Some((now, picture.answers, picture.completed));
     }
 }
 
@@ -152,7 +232,8 @@ mod tests {
 
     fn subject(uid: &str) -> Subject {
         let name = Name { namespace: "shop".to_owned(), name: "orders".to_owned() };
-        Subject { name, uid: uid.to_owned(), host: "orders-stc.shop.svc".to_owned(), shared: true }
+        let host = "orders-stc.shop.svc".to_owned();
+        Subject { name, uid: uid.to_owned(), host, shared: true, replicas: 2, scaling: None }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Name, Subject, ask::Workers, gather::gather};
-use crate::context::Context;
+use crate::{context::Context, scaling::act::act};
 
 /// How often a round begins.
 const TICK: Duration = Duration::from_secs(1);
@@ -55,12 +55,17 @@ pub async fn go(
     }
 }
 
-/// Asks the workers of one object. Says whether it looks different from before.
+/// Asks the workers of one object, and scales it where that is the operator's to do. Says whether it looks different
+/// from before.
 pub async fn look(ctx: &Context, workers: &dyn Workers, subject: &Subject) -> bool {
     let said = workers.ask(&subject.host).await;
     let name = format!("{}/{}", subject.name.namespace, subject.name.name);
     let picture = gather(&name, subject.shared, said);
-    ctx.registry.heard(subject, picture, Timestamp::now())
+    let changed = ctx.registry.heard(subject, picture, Timestamp::now());
+    match ctx.registry.decide(subject, Instant::now()) {
+        Some(decided) => act(ctx, subject, decided).await || changed,
+        None => changed,
+    }
 }
 
 /// How often the workers of one of so many objects are asked.

@@ -130,7 +130,7 @@ impl State {
 
     fn apply(&mut self, path: &str, given: Value) -> Response<Body> {
         let status = path.strip_suffix("/status");
-        let at = status.unwrap_or(path);
+        let at = status.or(path.strip_suffix("/scale")).unwrap_or(path);
         let before = self.objects.get(at).cloned();
         let mut after = match (&before, status) {
             (None, Some(_)) => return failure(404, "NotFound"),
@@ -155,6 +155,13 @@ impl State {
             }
         }
         self.objects.insert(at.to_owned(), after.clone());
+        if path.ends_with("/scale") {
+            let replicas = &after["spec"]["replicas"];
+            return success(
+                &json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": after["metadata"],
+                "spec": {"replicas": replicas}, "status": {"replicas": 0}}),
+            );
+        }
         success(&after)
     }
 

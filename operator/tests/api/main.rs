@@ -4,4 +4,5 @@
 mod fake;
 mod leader;
 mod objects;
+mod rbac;
 mod reconcile;

@@ -50,17 +50,21 @@ pub(crate) fn watched(consumer: &Value) -> Arc<PartialObjectMeta<StreamConsumer>
     Arc::new(serde_json::from_value(metadata).expect("metadata of an object"))
 }
 
-/// The context of an installation without a class and without defaults.
+/// The context of such an installation.
 pub(crate) fn context(api: &FakeApi) -> Arc<Context> {
-    let settings = Settings {
+    Arc::new(Context::new(api.client(), settings(), Metrics::default()))
+}
+
+/// An installation without a class and without defaults.
+pub(crate) fn settings() -> Settings {
+    Settings {
         class: String::new(),
         scope: Scope::Cluster,
         worker_image: "keyweir-worker:test".to_owned(),
         worker_image_pull_policy: "IfNotPresent".to_owned(),
         defaults: Defaults::default(),
         instance: Some("operator-0".to_owned()),
-    };
-    Arc::new(Context::new(api.client(), settings, Metrics::default()))
+    }
 }
 
 /// Makes a Deployment look as if all its pods ran.

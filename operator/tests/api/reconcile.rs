@@ -1,10 +1,16 @@
 //! Reconciles of a StreamConsumer, call by call.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use http::Method;
-use keyweir_operator::controllers::stream_consumer::reconcile;
+use keyweir_operator::{
+    context::Context,
+    controllers::stream_consumer::reconcile,
+    registry::{ask::Workers, gather::Answer, rounds::look},
+};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     fake::FakeApi,
@@ -17,14 +23,19 @@ const NAMESPACE: &str = "/api/v1/namespaces/shop";
 const STATUS: &str = "PATCH /apis/keyweir.io/v1alpha1/namespaces/shop/streamconsumers/orders/status";
 
 /// Reconciles once what is stored; a call that never comes is a failure, not a hang.
-async fn once(api: &FakeApi) -> Result<(), String> {
+pub(crate) async fn once(api: &FakeApi) -> Result<(), String> {
+    again(api, &context(api)).await
+}
+
+/// The same by an operator that remembers what it did.
+async fn again(api: &FakeApi, context: &Arc<Context>) -> Result<(), String> {
     let stored = api.get(CONSUMER).unwrap_or_else(|| consumer(json!({})));
-    let reconciled = reconcile(watched(&stored), context(api));
+    let reconciled = reconcile(watched(&stored), Arc::clone(context));
     let outcome = tokio::time::timeout(Duration::from_secs(5), reconciled).await.expect("no call is missing");
     outcome.map(|_| ()).map_err(|error| error.to_string())
 }
 
-fn stored(spec: Value) -> FakeApi {
+pub(crate) fn stored(spec: Value) -> FakeApi {
     let api = FakeApi::default();
     api.put(CONSUMER, consumer(spec));
     api
@@ -60,19 +71,124 @@ async fn a_new_object_gets_all_it_needs_in_order() {
 }
 
 #[tokio::test]
-async fn a_settled_object_costs_its_applies_and_nothing_else() {
+async fn a_settled_object_costs_two_reads_and_nothing_else() {
     let api = stored(json!({}));
-    once(&api).await.expect("the first reconcile succeeds");
+    let context = context(&api);
+    again(&api, &context).await.expect("the first reconcile succeeds");
     api.change(DEPLOYMENT, complete);
-    once(&api).await.expect("the second reconcile succeeds");
+    again(&api, &context).await.expect("the second reconcile succeeds");
     assert_eq!(condition(&api, "Ready"), pair("True", "Available"));
     assert_eq!(condition(&api, "HandlerHealthy"), pair("True", "Healthy"));
     let before = api.get(CONSUMER);
     api.calls();
 
-    once(&api).await.expect("the third reconcile succeeds");
-    assert_eq!(api.calls().len(), 6);
+    again(&api, &context).await.expect("the third reconcile succeeds");
+    assert_eq!(api.calls(), [format!("GET {CONSUMER}"), format!("GET {DEPLOYMENT}")]);
     assert_eq!(api.get(CONSUMER), before);
+
+    api.remove(DEPLOYMENT);
+    again(&api, &context).await.expect("what is gone is made again");
+    assert!(api.get(DEPLOYMENT).is_some());
+}
+
+#[tokio::test]
+async fn what_the_workers_say_is_told() {
+    let api = stored(json!({}));
+    let context = context(&api);
+    again(&api, &context).await.expect("the first reconcile succeeds");
+    api.change(DEPLOYMENT, complete);
+    let trouble = json!([{"about": "source", "reason": "TopicMissing", "text": "no topic orders"}]);
+    let said = |troubles: Value, lag: Value| {
+        json!([{"name": "shop/orders", "inFlight": 7, "fleet": {"members": 2, "shards": 1, "unowned": 0},
+            "shards": [{"shard": "orders/0", "lag": lag}], "troubles": troubles}])
+    };
+    assert!(looked(&context, &said(trouble, Value::Null)).await);
+    again(&api, &context).await.expect("the second reconcile succeeds");
+    let status = api.get(CONSUMER).expect("it is stored")["status"].clone();
+    assert_eq!(condition(&api, "SourceReachable"), pair("False", "TopicMissing"));
+    assert_eq!(
+        (&status["members"], &status["inFlight"], &status["lag"]),
+        (&json!(2), &json!(7), &Value::Null)
+    );
+    assert_eq!(status["lastError"]["reason"], "TopicMissing");
+
+    assert!(looked(&context, &said(json!([]), json!(12_345))).await);
+    assert!(!looked(&context, &said(json!([]), json!(12_399))).await);
+    again(&api, &context).await.expect("the third reconcile succeeds");
+    let status = api.get(CONSUMER).expect("it is stored")["status"].clone();
+    assert_eq!(condition(&api, "SourceReachable"), pair("True", "Connected"));
+    assert_eq!(status["lag"]["records"], 12_000);
+    assert_eq!(status["lastError"]["reason"], "TopicMissing");
+}
+
+#[tokio::test]
+async fn builtin_scaling_follows_the_lag_through_the_scale_subresource() {
+    let builtin = json!({"mode": "Builtin", "builtin": {"recordsPerReplica": 100, "maxReplicas": 5}});
+    let api = stored(json!({"scaling": builtin}));
+    let context = context(&api);
+    again(&api, &context).await.expect("the first reconcile succeeds");
+    api.calls();
+    let said = |lag: Value| {
+        json!([{"name": "shop/orders", "inFlight": 0, "fleet": {"members": 2, "shards": 1, "unowned": 0},
+            "shards": [{"shard": "orders/0", "lag": lag}]}])
+    };
+    looked(&context, &said(Value::Null)).await;
+    assert!(api.calls().is_empty(), "a lag that is not known changes nothing");
+
+    // More than there are shards would have nothing to do: of the wanted 5, the one shard allows one, which is fewer.
+    looked(&context, &said(json!(450))).await;
+    again(&api, &context).await.expect("the second reconcile succeeds");
+    let scaling = api.get(CONSUMER).expect("it is stored")["status"]["scaling"].clone();
+    assert_eq!((&scaling["desiredReplicas"], &scaling["reason"]), (&json!(2), &json!("ScaleDownDelayed")));
+
+    let many = json!([{"name": "shop/orders", "inFlight": 0, "fleet": {"members": 2, "shards": 2, "unowned": 0},
+        "shards": [{"shard": "orders/0", "lag": 450}, {"shard": "orders/1", "lag": 0}]}]);
+    looked(&context, &many).await;
+    assert!(!api.calls().contains(&format!("PATCH {CONSUMER}/scale")));
+    let eight: Vec<_> = (0..8).map(|n| json!({"shard": format!("orders/{n}"), "lag": 50})).collect();
+    let many = json!([{"name": "shop/orders", "inFlight": 0, "shards": eight,
+        "fleet": {"members": 2, "shards": 8, "unowned": 0}}]);
+    looked(&context, &many).await;
+    assert_eq!(api.calls().first(), Some(&format!("PATCH {CONSUMER}/scale")));
+    assert_eq!(api.get(CONSUMER).expect("it is stored")["spec"]["replicas"], 4);
+}
+
+/// The calls of an operator that settles an object and scales it.
+pub(crate) async fn scaled() -> Vec<String> {
+    let api = stored(json!({"scaling": {"mode": "Builtin", "builtin": {}}}));
+    let context = context(&api);
+    for _ in 0..2 {
+        again(&api, &context).await.expect("the reconcile succeeds");
+    }
+    let shards: Vec<_> = (0..8).map(|n| json!({"shard": format!("orders/{n}"), "lag": 5000})).collect();
+    let said = json!([{"name": "shop/orders", "inFlight": 0, "shards": shards,
+        "fleet": {"members": 2, "shards": 8, "unowned": 0}}]);
+    looked(&context, &said).await;
+    let mut calls = api.calls();
+    // The single worker of an object without coordination is looked at in the same way.
+    let api = stored(json!({"coordination": {"type": "None"}, "replicas": 1}));
+    let context = self::context(&api);
+    for _ in 0..2 {
+        again(&api, &context).await.expect("the reconcile succeeds");
+    }
+    calls.append(&mut api.calls());
+    calls
+}
+
+/// Asks the workers of all objects, who say that.
+async fn looked(context: &Context, said: &Value) -> bool {
+    let subject = context.registry.due(Instant::now(), Duration::ZERO).remove(0);
+    look(context, &Saying(said.clone()), &subject).await
+}
+
+struct Saying(Value);
+
+impl Workers for Saying {
+    fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Vec<Answer>>> {
+        assert_eq!(host, "orders-stc.shop.svc");
+        let said = serde_json::from_value(self.0.clone()).expect("an answer");
+        Box::pin(std::future::ready(vec![said]))
+    }
 }
 
 #[tokio::test]

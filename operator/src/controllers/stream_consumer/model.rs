@@ -6,6 +6,7 @@ use keyweir_contract::worker_config::{RunState, WorkerConfig};
 use crate::{
     cluster::{apply::Sweep, owner::Owner},
     registry::{Name, Subject},
+    scaling::decide::Plan,
     workload::pod::WorkerPod,
 };
 
@@ -22,6 +23,8 @@ pub struct ValidStreamConsumer {
     pub membership: Membership,
     /// Workers there should be.
     pub replicas: i32,
+    /// How their number follows the lag, where the operator decides it.
+    pub scaling: Option<Plan>,
     /// How they are replaced.
     pub rollout: Rollout,
     /// Whether orphans are looked for.
@@ -40,6 +43,8 @@ impl ValidStreamConsumer {
             name: Name { namespace, name },
             uid: self.owner.uid().to_owned(),
             shared: self.membership == Membership::Shared,
+            replicas: self.replicas,
+            scaling: self.scaling.clone(),
         }
     }
 

@@ -64,6 +64,10 @@ impl Report {
                 shards: numbers.shards,
                 lag: numbers.lag,
                 in_flight: numbers.in_flight,
+                scaling: valid
+                    .scaling
+                    .as_ref()
+                    .and_then(|_| found.known.scaling.clone().or_else(|| before.scaling.clone())),
                 last_error: found.known.last_error.clone().or(before.last_error.clone()),
                 conditions,
                 ..before

@@ -5,7 +5,10 @@ use keyweir_contract::{
     source::{Coordination, Source},
     worker_config::WorkerConfig,
 };
-use keyweir_crds::{StreamConsumer, StreamConsumerSpec, coordination::CoordinationType};
+use keyweir_crds::{
+    StreamConsumer, StreamConsumerSpec, coordination::CoordinationType, quantities::DurationText,
+    scaling::ScalingMode,
+};
 use keyweir_render::{Environment, Place, render};
 use kube::ResourceExt;
 
@@ -15,6 +18,7 @@ use super::{
 };
 use crate::{
     cluster::apply::Sweep,
+    scaling::decide::{Plan, Row},
     settings::Settings,
     workload::{
         handler,
@@ -84,6 +88,7 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
         pod,
         membership,
         replicas: spec.replicas,
+        scaling: scaling(spec)?,
         rollout: Rollout {
             max_surge: spec.rollout.max_surge.clone(),
             max_unavailable: spec.rollout.max_unavailable.clone(),
@@ -153,6 +158,33 @@ fn membership(config: &WorkerConfig, spec: &StreamConsumerSpec) -> Result<Member
              or 1, or coordination.type: Etcd with its endpoints",
         )),
     }
+}
+
+/// How the number of workers follows the lag, where that is the operator's to decide.
+fn scaling(spec: &StreamConsumerSpec) -> Result<Option<Plan>, Refusal> {
+    if spec.scaling.mode != ScalingMode::Builtin {
+        return Ok(None);
+    }
+    let builtin = &spec.scaling.builtin;
+    let duration = |field: &str, text: &DurationText| {
+        keyweir_contract::duration::parse(text.as_str())
+            .map_err(|error| Refusal::of_spec("Invalid", format!("spec.scaling.builtin.{field}: {error}")))
+    };
+    let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let rows = builtin.table.iter().map(|row| Row { lag: row.lag, replicas: count(row.replicas) });
+    Ok(Some(Plan {
+        min: count(builtin.min_replicas),
+        max: count(builtin.max_replicas),
+        records_per_replica: builtin.records_per_replica.into(),
+        table: rows.collect(),
+        drain_time: builtin
+            .target_drain_time
+            .as_ref()
+            .map(|time| duration("targetDrainTime", time))
+            .transpose()?,
+        down_delay: duration("scaleDownDelay", &builtin.scale_down_delay)?,
+        dry_run: builtin.dry_run,
+    }))
 }
 
 fn image(spec: &StreamConsumerSpec, settings: &Settings) -> String {
