@@ -1,11 +1,13 @@
 //! What all tests stand on: the cluster, a broker and an etcd that pods reach, both charts installed.
 
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use keyweir_e2e::broker::{Broker, BrokerOptions};
+use keyweir_e2e::cache;
 use keyweir_e2e::cluster::{Cluster, Namespace, condition};
 use keyweir_e2e::etcd::Etcd;
 use keyweir_e2e::kafka::{Kafka, Record, unique};
@@ -28,18 +30,21 @@ pub(crate) struct World {
     pub(crate) broker: Broker,
     pub(crate) etcd: Etcd,
     pub(crate) witness: Witness,
+    /// One cluster a machine, one installation in it: another run waits until this one has ended.
+    _turn: File,
 }
 
 /// The world; the first test that asks makes it.
 pub(crate) fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
+        let turn = cache::lock("cluster-tests").unwrap();
         let cluster = Cluster::get().unwrap();
         cluster.images().unwrap();
         let broker = Broker::start_with(BrokerOptions::on(cluster.host())).unwrap();
         let etcd = Etcd::start_on(cluster.host(), &["--auto-compaction-retention=1m"]).unwrap();
         let witness = Witness::listen(cluster.host());
-        let world = World { cluster, broker, etcd, witness };
+        let world = World { cluster, broker, etcd, witness, _turn: turn };
         world.helm(&["upgrade", "--install", "keyweir-crds", &chart("keyweir-crds")]);
         world.install("keyweir", SYSTEM, &[]);
         world
