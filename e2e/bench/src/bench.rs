@@ -140,7 +140,7 @@ impl Run {
                 Some(producer) => producer.join().map_err(|_| "the steady producer panicked")??,
                 None => Duration::ZERO,
             };
-            if behind > dataset::BEHIND {
+            if behind > self.plan.behind {
                 return Ok(Err(format!("the producer was {behind:?} behind at the end")));
             }
             Ok(measured.map_err(|error| chain(&error)))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{Args, Size};
+use crate::dataset::BEHIND;
 use crate::peers::{Contender, PeerName, contenders};
 
 /// How often each key comes.
@@ -87,6 +88,8 @@ pub struct Plan {
     pub window: Duration,
     /// How many records each topic holds.
     pub records: u64,
+    /// How far the steady producer may be behind at the end. A look whether everything works measures nothing.
+    pub behind: Duration,
 }
 
 const UNIFORM_8: Shape = Shape { partitions: 8, keys: Keys::Uniform };
@@ -142,6 +145,7 @@ impl Plan {
             repeat: args.repeat.unwrap_or(if long { 3 } else { 1 }),
             window: Duration::from_secs(args.seconds.unwrap_or(if smoke { 2 } else { 10 })),
             records: args.records.unwrap_or(if smoke { 200_000 } else { 25_000_000 }),
+            behind: if smoke { Duration::MAX } else { BEHIND },
         }
     }
 }

@@ -251,15 +251,16 @@ say(action='output', name='pid', value=str(p.pid)); say(action='done')";
 #[tokio::test]
 async fn a_handler_that_promised_signs_of_life_is_stuck_without_them() {
     let options = HandlerOptions {
-        heartbeat: Some(Duration::from_millis(200)),
+        // Thrice that must be enough to start Python on a busy machine.
+        heartbeat: Some(Duration::from_secs(2)),
         timeout: None,
         ..HandlerOptions::default()
     };
     let handler = build(Kind::Exec(one(OBEDIENT)), options);
     assert_eq!(said(&ask(&handler, &program(1, DONE)).await), "Done");
     let lively = "
-for _ in range(12):
-    time.sleep(0.1); say(action='progress')
+for _ in range(8):
+    time.sleep(1); say(action='progress')
 say(action='done')";
     assert_eq!(said(&ask(&handler, &program(1, lively)).await), "Done");
     assert_said(&ask(&handler, &program(1, "time.sleep(600)")).await, "Retry HandlerStuck", "signs of life");
