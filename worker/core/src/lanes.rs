@@ -7,15 +7,15 @@
 //!                      └──── put_back ───────┘   └─ wait ─▶ waiting ── resume ─▶ ready
 //! ```
 //!
-//! A lane is in exactly one state; only a ready lane is in a ready queue, and it joins at the back, so each busy
-//! key gets its turn and a hot one starves no other. A record without an order has a lane of its own. Nothing
+//! A lane is in exactly one state; only a ready lane is in line, and it joins at the back, so each busy key gets its
+//! turn and a hot one starves no other, nor is it left behind ([`ready`]). A record without an order has a lane of its own. Nothing
 //! here knows time, handlers or shards' ownership; `T` is whatever the pump needs to know of a record.
 //! Up: the [crate map](crate).
 
 mod key;
+mod ready;
 mod store;
 
-use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
@@ -23,6 +23,7 @@ use hashbrown::HashTable;
 
 pub use key::LaneKey;
 use key::StoredKey;
+use ready::Ready;
 use store::{Entries, Link};
 
 /// Handle of a lane. It stays valid while the lane is busy or waiting; a lane that was removed and whose place was
@@ -61,6 +62,8 @@ struct Lane {
     hash: u64,
     queue: Link,
     state: State,
+    /// How many records it has.
+    length: u32,
     /// How many hand-overs hold this key; independent of the queue.
     holds: u32,
     generation: u32,
@@ -74,7 +77,7 @@ pub struct Lanes<T> {
     lanes: Vec<Lane>,
     vacant: Vec<u32>,
     entries: Entries<T>,
-    ready: Vec<VecDeque<LaneId>>,
+    ready: Vec<Ready>,
 }
 
 impl<T> Lanes<T> {
@@ -86,7 +89,7 @@ impl<T> Lanes<T> {
             lanes: Vec::new(),
             vacant: Vec::new(),
             entries: Entries::default(),
-            ready: (0..routes.max(1)).map(|_| VecDeque::new()).collect(),
+            ready: (0..routes.max(1)).map(|_| Ready::default()).collect(),
         }
     }
 
@@ -101,11 +104,12 @@ impl<T> Lanes<T> {
     pub fn push(&mut self, Spot(place): Spot, route: Route, item: T) {
         let lane = &mut self.lanes[place as usize];
         let first = lane.queue.is_empty();
+        lane.length += 1;
         self.entries.push(&mut lane.queue, route, item);
         if first && lane.state == State::Vacant {
             lane.state = State::Ready;
             let id = LaneId { place, generation: lane.generation };
-            self.ready[usize::from(route)].push_back(id);
+            self.ready[usize::from(route)].join(id, false);
         }
     }
 
@@ -113,7 +117,7 @@ impl<T> Lanes<T> {
     /// [`Lanes::put_back`] or [`Lanes::wait`].
     #[inline]
     pub fn take(&mut self, route: Route) -> Option<LaneId> {
-        let id = self.ready[usize::from(route)].pop_front()?;
+        let id = self.ready[usize::from(route)].next()?;
         self.lanes[id.place as usize].state = State::Busy;
         Some(id)
     }
@@ -151,6 +155,7 @@ impl<T> Lanes<T> {
         self.live(id).filter(|lane| matches!(lane.state, State::Busy | State::Waiting))?;
         let lane = &mut self.lanes[id.place as usize];
         let item = self.entries.pop(&mut lane.queue);
+        lane.length -= u32::from(item.is_some());
         self.settle(id);
         item
     }
@@ -166,7 +171,7 @@ impl<T> Lanes<T> {
         if lane.state == State::Ready
             && let Some(route) = self.entries.front_route(&lane.queue)
         {
-            self.ready[usize::from(route)].push_front(id);
+            self.ready[usize::from(route)].put_back(id);
         }
     }
 
@@ -196,7 +201,7 @@ impl<T> Lanes<T> {
         match lane.state {
             State::Ready => {
                 lane.state = State::Held;
-                self.ready.iter_mut().for_each(|queue| queue.retain(|ready| *ready != id));
+                self.ready.iter_mut().for_each(|ready| ready.leave(id));
             }
             State::Vacant => lane.state = State::Held,
             State::Busy | State::Waiting | State::Held => {}
@@ -226,10 +231,12 @@ impl<T> Lanes<T> {
             }
             let id = LaneId { place: place as u32, generation: lane.generation };
             let spared = usize::from(lane.state == State::Busy);
+            let before = removed.len();
             let head_goes = self.entries.remove_where(&mut lane.queue, spared, &mut unwanted, &mut removed);
+            lane.length -= (removed.len() - before) as u32;
             if head_goes && matches!(lane.state, State::Ready | State::Waiting) {
                 if lane.state == State::Ready {
-                    self.ready.iter_mut().for_each(|queue| queue.retain(|ready| *ready != id));
+                    self.ready.iter_mut().for_each(|ready| ready.leave(id));
                 }
                 self.settle(id);
             }
@@ -270,13 +277,14 @@ impl<T> Lanes<T> {
 
     /// After the head has gone or its wait is over: ready, held or removed.
     fn settle(&mut self, id: LaneId) {
+        let (records, keys) = (self.entries.len(), self.keys());
         let lane = &mut self.lanes[id.place as usize];
         let route = self.entries.front_route(&lane.queue);
         if lane.holds > 0 {
             lane.state = State::Held;
         } else if let Some(route) = route {
             lane.state = State::Ready;
-            self.ready[usize::from(route)].push_back(id);
+            self.ready[usize::from(route)].join(id, ready::is_deep(lane.length, records, keys));
         } else {
             self.remove(id.place);
         }
@@ -318,7 +326,8 @@ impl<T> Lanes<T> {
             lane.hash = hash;
             return place;
         }
-        let lane = Lane { key, hash, queue: Link::EMPTY, state: State::Vacant, holds: 0, generation: 0 };
+        let lane =
+            Lane { key, hash, queue: Link::EMPTY, state: State::Vacant, length: 0, holds: 0, generation: 0 };
         self.lanes.push(lane);
         (self.lanes.len() - 1) as u32
     }

@@ -25,6 +25,8 @@ mod parked;
 mod share;
 #[path = "pump/sim.rs"]
 mod sim;
+#[path = "pump/skew.rs"]
+mod skew;
 #[path = "pump/stop.rs"]
 mod stop;
 

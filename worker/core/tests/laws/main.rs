@@ -5,6 +5,7 @@
 
 mod budget;
 mod checkpoint;
+mod lanes;
 mod ledger;
 mod placement;
 mod retry;
