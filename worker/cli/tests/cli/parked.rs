@@ -81,6 +81,31 @@ fn parked_without_a_running_process_says_what_to_do() {
     assert!(asked.err.contains("start `keyweir run`"), "{}", asked.err);
 }
 
+#[test]
+fn a_key_may_wait_for_its_parked_record() {
+    let scene = Scene::set();
+    let block = "onExhausted: {action: Park, park: {blocksKey: true}}\nretry: {maxAttempts: 1}";
+    let manifest = scene.manifest("blocking", &From::Embedded, &scene.effects.handler(), block);
+    let stubborn = json!({"act": "reject", "unless": scene.path("open")});
+    let ordinary = |key: &str| json!({"key": key, "value": {}});
+    scene.send(
+        &From::Embedded,
+        &[json!({"key": "a", "value": stubborn}), ordinary("a"), ordinary("b"), ordinary("a")],
+    );
+    let mut running = scene.run(&manifest, &From::Embedded, &[]);
+    running.reach("blocking", "parked", 3);
+    let aside = list(&scene);
+    assert_eq!(scene.effects.begun().len(), 2, "successors of the parked one did not run");
+    scene.touch("open");
+    for record in &aside {
+        act(&scene, &["release", record["id"].as_str().unwrap()]).must(0);
+    }
+    empties(&mut running, &scene, 0);
+    assert_eq!(running.stop().0, Some(0));
+    let found = scene.verify();
+    assert_eq!(found["done"], 4);
+}
+
 /// Waits until only so many records are parked.
 fn empties(running: &mut Running, scene: &Scene, left: usize) {
     running.see("the released records' end", |_| (list(scene).len() == left).then_some(()));
