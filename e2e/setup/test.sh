@@ -5,11 +5,13 @@ set -uo pipefail
 
 with_parts() { "$TARGET/release/keyweir-parts" kafka etcd -- "$@"; }
 
-# A node needs root; any other cluster can be named by KUBECONFIG and KEYWEIR_HOST_ADDRESS.
+# A cluster that KUBECONFIG names is used as it is; else the machine must be able to carry a node.
 may_boot() {
+  local lacks
   [ ${#cluster[@]} -gt 0 ] || return 1
-  [ "$(id -u)" != 0 ] || return 0
-  echo "=== real Kubernetes: NOT RUN, for it needs root: ${cluster[*]}"
+  [ -z "${KUBECONFIG:-}" ] || return 0
+  lacks=$(e2e/cluster/fits.sh) && return 0
+  printf '\n=== real Kubernetes: NOT RUN (%s): this machine lacks\n%s\n' "${cluster[*]//--test/}" "$lacks"
   return 1
 }
 
@@ -21,6 +23,7 @@ cluster_down() {
   trap - EXIT
 }
 
+df -h --output=avail . | tail -n 1 | sed 's/^ */=== free disk: /'
 stage "tools" e2e/setup/install.sh test || { closing_line; exit 1; }
 stage "build" cargo build "${ALL[@]}" --bins --tests || { closing_line; exit 1; }
 mapfile -t pure < <(targets "${PURE[@]}")
@@ -32,8 +35,8 @@ stage "laws and fakes" run_tests "${pure[@]}"
 stage "real servers" with_parts "${CARGO[@]}" test "${ALL[@]}" --no-fail-fast "${served[@]}"
 if may_boot; then
   # Booted here, it goes again whatever happens; one that was up before stays as it is.
-  [ -e /run/keyweir-cluster/environment ] || trap 'cluster_down > /dev/null 2>&1' EXIT
-  stage "Kubernetes itself" e2e/cluster/up.sh &&
+  [ -n "${KUBECONFIG:-}" ] || [ -e /run/keyweir-cluster/environment ] || trap 'cluster_down > /dev/null 2>&1' EXIT
+  { [ -n "${KUBECONFIG:-}" ] || stage "Kubernetes itself" e2e/cluster/up.sh; } &&
     stage "real Kubernetes" "${CARGO[@]}" test "${ALL[@]}" --no-fail-fast "${cluster[@]}"
   [ -z "$(trap -p EXIT)" ] || cluster_down
 fi
