@@ -8,6 +8,8 @@
 //! The store is the truth: a new owner of the shard asks it for blocked keys before it reads a record. A release that
 //! is cut short (a stop, a move, another failure) leaves the rest parked, in order, and can be asked for again.
 
+mod lookup;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,12 +29,6 @@ use crate::outcome::Failure;
 use crate::ports::{BlockedKey, Handler, ParkedError, ParkedId, ParkedRecord, ParkedStore, Reader};
 use crate::record::Record;
 
-/// Parked records looked at together; they lie in memory meanwhile.
-const PAGE: usize = 16;
-
-/// Behind no record of a shard.
-const BEFORE_ALL: Offset = Offset(-1);
-
 /// A key that stands behind a parked record.
 pub(super) struct Blocked {
     /// The first of its parked records.
@@ -47,8 +43,16 @@ struct Release {
     current: Option<Offset>,
     /// All up to there are through.
     after: Offset,
+    /// Those that came through, ascending.
+    through: Vec<Offset>,
     /// The key's lane, held while the last ones are looked for.
     held: Option<LaneId>,
+}
+
+impl Release {
+    fn is_through(&self, offset: Offset) -> bool {
+        self.through.binary_search(&offset).is_ok()
+    }
 }
 
 impl<R, H, F, L> Pump<R, H, F, L>
@@ -70,7 +74,7 @@ where
         };
         let job = async move {
             tokio::time::sleep(pause).await;
-            let found = firsts(parked.as_ref(), &id).await;
+            let found = lookup::firsts(parked.as_ref(), &id).await;
             Job::Learned { tenure, ended, found: found.map_err(|error| unread(&error)) }
         };
         self.desk.push(job.boxed());
@@ -114,9 +118,13 @@ where
     }
 
     fn block_key(&mut self, index: ShardIndex, key: BlockedKey, first: Offset) {
-        let Some(shard) = self.shard(index).filter(|shard| !shard.blocked.contains_key(&key)) else {
+        let Some(shard) = self.shard(index) else {
             return;
         };
+        if let Some(blocked) = shard.blocked.get_mut(&key) {
+            blocked.first = blocked.first.min(first);
+            return;
+        }
         shard.blocked.insert(key.clone(), Blocked { first, release: None });
         self.each_waiting(index, &key, |task| {
             let itself = task.unfit.take();
@@ -145,13 +153,15 @@ where
         })
     }
 
-    /// The first parked record of a record's key, where there is one.
+    /// The first parked record of a record's key, where the record is not before it: what is before it was complete
+    /// when that one was parked, is read again after a crash, and may be handled again.
     pub(super) fn first_parked(&self, record: &Record, key: Option<&[u8]>) -> Option<Offset> {
         let shard = self.shards.get(record.shard.as_usize())?.as_ref()?;
         if shard.blocked.is_empty() {
             return None;
         }
-        shard.blocked.get(&self.reading.blocked_key(key)?).map(|blocked| blocked.first)
+        let first = shard.blocked.get(&self.reading.blocked_key(key)?)?.first;
+        (record.offset >= first).then_some(first)
     }
 
     /// What a record that is being parked blocks.
@@ -160,12 +170,14 @@ where
         key.or_else(|| self.reading.blocked_key(self.lanes.key(lane)))
     }
 
-    /// Why and how the head of a lane follows a parked record; `None` = it is that record, read again: its copy is
-    /// durable, so it is complete.
+    /// Why and how the head of a lane follows a parked record; `None` = it is that record, or one that is through
+    /// already, read again after a crash: its copy was durable, so it is complete.
     pub(super) fn behind(&mut self, lane: LaneId, first: Offset) -> Option<(Failure, ExhaustedAction)> {
         let task = self.lanes.head(lane)?;
-        let index = task.record.shard;
-        if task.record.offset == first {
+        let (index, offset) = (task.record.shard, task.record.offset);
+        let key = self.reading.blocked_key(self.lanes.key(lane));
+        let release = key.and_then(|key| self.release_mut(index, &key));
+        if offset == first || release.is_some_and(|release| release.is_through(offset)) {
             self.finish(lane);
             return None;
         }
@@ -193,7 +205,7 @@ where
             return Some(Replay::After(ParkedId { offset: blocked.first, ..id }));
         }
         let after = gone.unwrap_or(Offset(offset.0 - 1));
-        blocked.release = Some(Release { current: None, after, held: None });
+        blocked.release = Some(Release { current: None, after, through: Vec::new(), held: None });
         self.look_behind(index, key.clone(), None, Duration::ZERO);
         Some(Replay::InOrder)
     }
@@ -217,7 +229,7 @@ where
         };
         let job = async move {
             tokio::time::sleep(pause).await;
-            let found = forget_and_find(parked.as_ref(), &id, &key, done, after).await;
+            let found = lookup::forget_and_find(parked.as_ref(), &id, &key, done, after).await;
             let found = found.map(|found| found.map(Box::new)).map_err(|error| unread(&error));
             Job::NextBehind { tenure, key, done, found }
         };
@@ -249,6 +261,7 @@ where
                 }
                 if let Some(release) = self.release_mut(index, &key) {
                     (release.current, release.after) = (Some(offset), offset);
+                    release.through.push(offset);
                 }
                 self.queue_parked(index, &next);
             }
@@ -288,9 +301,17 @@ where
 
     /// The key stands behind nothing any more.
     fn free(&mut self, index: ShardIndex, key: &BlockedKey) {
+        let through = self.release_mut(index, key).map(|release| std::mem::take(&mut release.through));
+        let through = through.unwrap_or_default();
         self.each_waiting(index, key, |task| {
-            if let Some(Unfit::Behind { itself, .. }) = task.unfit.as_deref_mut() {
-                task.unfit = itself.take();
+            let offset = task.record.offset;
+            match task.unfit.as_deref_mut() {
+                // Read again after a crash, and through already: nothing is left to do.
+                Some(Unfit::Behind { first, .. }) if through.binary_search(&offset).is_ok() => {
+                    *first = offset
+                }
+                Some(Unfit::Behind { itself, .. }) => task.unfit = itself.take(),
+                _ => {}
             }
         });
         let blocked = self.shard(index).and_then(|shard| shard.blocked.remove(key));
@@ -378,53 +399,4 @@ where
 
 fn unread(error: &ParkedError) -> WriteFailure {
     WriteFailure::new("parked", "ParkFailed", error)
-}
-
-/// The first parked record of each blocked key of a shard.
-async fn firsts(parked: &dyn ParkedStore, shard: &ShardId) -> Result<Vec<(BlockedKey, Offset)>, ParkedError> {
-    let mut firsts = std::collections::HashMap::new();
-    let mut after = Some(BEFORE_ALL);
-    while let Some(from) = after.take() {
-        for record in page(parked, shard, from).await? {
-            after = Some(record.id.offset);
-            if let Some(key) = record.blocks {
-                firsts.entry(key).or_insert(record.id.offset);
-            }
-        }
-    }
-    Ok(firsts.into_iter().collect())
-}
-
-async fn forget_and_find(
-    parked: &dyn ParkedStore,
-    shard: &ShardId,
-    key: &BlockedKey,
-    done: Option<Offset>,
-    after: Offset,
-) -> Result<Option<ParkedRecord>, ParkedError> {
-    if let Some(offset) = done {
-        parked.remove(&ParkedId { shard: shard.clone(), offset }).await?;
-    }
-    let mut after = Some(after);
-    while let Some(from) = after.take() {
-        for record in page(parked, shard, from).await? {
-            after = Some(record.id.offset);
-            if record.blocks.as_ref() == Some(key) {
-                return Ok(Some(record));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Some parked records of a shard behind that offset.
-async fn page(
-    parked: &dyn ParkedStore,
-    shard: &ShardId,
-    after: Offset,
-) -> Result<Vec<ParkedRecord>, ParkedError> {
-    let behind = ParkedId { shard: shard.clone(), offset: after };
-    let mut page = parked.list(Some(behind), PAGE).await?;
-    page.retain(|record| record.id.shard == *shard);
-    Ok(page)
 }

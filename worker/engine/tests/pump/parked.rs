@@ -13,6 +13,7 @@ use keyweir_engine::pump::{Command, Fate, ReleaseMode, Replay};
 use keyweir_engine::testing::fakes::FnHandler;
 use tokio::sync::oneshot;
 
+use super::sim::Dice;
 use super::{Bench, Worker, record};
 
 /// A handler that can't do what begins with `bad` while it is broken, and notes what it did.
@@ -294,4 +295,117 @@ async fn a_shard_that_is_ordered_as_a_whole_follows_as_a_whole() {
     until_parked(&bench, &[]).await;
     assert_eq!(*shop.done.lock().expect("nobody panics"), ["bad a1", "b1", "a2"]);
     worker.stop().await;
+}
+
+/// A worker's life in which keys get parked and come back: what is done of a key the first time is done in order.
+async fn comings_and_goings(seed: u64) {
+    let (mut bench, dice) = (in_order(), Dice::new(seed));
+    bench.live.drain_timeout = Duration::from_millis(50);
+    let (shop, mut sent) = (Moody::new(&dice), 0);
+    let mut worker = None::<Worker>;
+    for _ in 0..30 {
+        match dice.below(8) {
+            0..3 => {
+                for _ in 0..dice.below(30) {
+                    bench.send(&format!("k{}", dice.below(4)), "v");
+                    sent += 1;
+                }
+            }
+            3..6 => release_any(&bench, worker.as_ref()).await,
+            6 => end(&bench, worker.take(), dice.below(2) == 0).await,
+            _ => {}
+        }
+        if worker.is_none() {
+            worker = Some(bench.start(shop.handler()));
+        }
+        tokio::time::sleep(Duration::from_millis(dice.below(400))).await;
+    }
+    end(&bench, worker.take(), false).await;
+    shop.mend();
+    let worker = bench.start(shop.handler());
+    for _ in 0..1000 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        release_any(&bench, Some(&worker)).await;
+        if shop.first_done().len() == sent && parked(&bench).await.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(
+        (shop.first_done().len(), parked(&bench).await),
+        (sent, vec![]),
+        "seed {seed}: nothing is lost"
+    );
+    let mut last = std::collections::HashMap::new();
+    for (key, offset) in shop.first_done() {
+        let before = last.insert(key.clone(), offset).unwrap_or(-1);
+        assert!(before < offset, "seed {seed}: {offset} of {key} was first done after {before}");
+    }
+    worker.stop().await;
+}
+
+/// Releases the first record of any key.
+async fn release_any(bench: &Bench, worker: Option<&Worker>) {
+    if let (Some(worker), Some(offset)) = (worker, parked(bench).await.first()) {
+        let replay = release(bench, worker, *offset).await;
+        assert!(!matches!(replay, Replay::After(_)), "the very first one is behind none");
+    }
+}
+
+async fn end(bench: &Bench, worker: Option<Worker>, kill: bool) {
+    match worker {
+        Some(worker) if kill => worker.kill(&bench.oracle).await,
+        Some(worker) => drop(worker.stop().await),
+        None => {}
+    }
+}
+
+/// A handler that fails now and then until it is mended, and notes what it did, by key and offset.
+#[derive(Clone)]
+struct Moody {
+    dice: Dice,
+    mended: Arc<AtomicBool>,
+    done: Arc<Mutex<Vec<(String, i64)>>>,
+}
+
+impl Moody {
+    fn new(dice: &Dice) -> Self {
+        Self { dice: dice.clone(), mended: Arc::default(), done: Arc::default() }
+    }
+
+    fn handler(&self) -> FnHandler {
+        let moody = self.clone();
+        FnHandler::new(move |request| {
+            let moody = moody.clone();
+            let key = String::from_utf8_lossy(request.record.key().unwrap_or_default()).into_owned();
+            let wait = Duration::from_millis(moody.dice.below(30));
+            let fails = moody.dice.below(6) == 0 && !moody.mended.load(SeqCst);
+            async move {
+                tokio::time::sleep(wait).await;
+                if fails {
+                    return Outcome::retry("Moody", "not now");
+                }
+                moody.done.lock().expect("nobody panics").push((key, request.record.offset.0));
+                Outcome::DONE
+            }
+        })
+    }
+
+    fn mend(&self) {
+        self.mended.store(true, SeqCst);
+    }
+
+    /// Each record at the place where it was first done.
+    fn first_done(&self) -> Vec<(String, i64)> {
+        let mut seen = std::collections::HashSet::new();
+        let done = self.done.lock().expect("nobody panics");
+        done.iter().filter(|record| seen.insert((*record).clone())).cloned().collect()
+    }
+}
+
+#[test]
+fn whatever_happens_a_key_comes_back_in_order() {
+    for seed in 0..60 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(comings_and_goings(seed));
+    }
 }

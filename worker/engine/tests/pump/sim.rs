@@ -19,14 +19,14 @@ const SEEDS: u64 = 60;
 
 /// Small and seeded: the same run for the same seed.
 #[derive(Clone)]
-struct Dice(Arc<Mutex<u64>>);
+pub(super) struct Dice(Arc<Mutex<u64>>);
 
 impl Dice {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)))
     }
 
-    fn below(&self, bound: u64) -> u64 {
+    pub(super) fn below(&self, bound: u64) -> u64 {
         let mut state = self.0.lock().expect("no test panics with it");
         *state ^= *state << 13;
         *state ^= *state >> 7;
