@@ -97,7 +97,7 @@ pub struct ShardRow {
     pub failed: usize,
     /// Records that still execute at earlier owners.
     pub elsewhere: usize,
-    /// How often in a row a crash ended a tenure with the frontier where it is.
+    /// How many tenures in a row began with the frontier where it is and did not end in order, the present one included.
     pub crash_takeovers: u32,
     /// Records behind the durable frontier, those in flight included; absent: the source did not say.
     #[serde(skip_serializing_if = "Option::is_none")]

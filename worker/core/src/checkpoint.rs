@@ -41,7 +41,8 @@ pub struct Checkpoint {
     pub failed: Vec<FailedRecord>,
     /// Why the shard was stopped; `None` while it runs.
     pub stopped: Option<String>,
-    /// How often in a row a crash ended a tenure with the frontier where it is now.
+    /// How many tenures in a row began with the frontier where it is now and did not end in order; the present one
+    /// counts until it has ended in order.
     pub crash_takeovers: u32,
     /// The cluster whose offsets these are, where it has an id.
     pub cluster_id: Option<String>,

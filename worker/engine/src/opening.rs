@@ -114,7 +114,9 @@ async fn resolve_one(
     Identity { cluster: cluster_id, stream: stream_id }: Identity,
 ) -> Result<Resolved, OpenError> {
     let Opening { shard, fence, stored, start } = opening;
-    let fresh = |frontier, sequence| Checkpoint { sequence, ..Checkpoint::new(fence, frontier) };
+    // A tenure counts from its beginning: a crash writes nothing.
+    let fresh =
+        |frontier, sequence| Checkpoint { sequence, crash_takeovers: 1, ..Checkpoint::new(fence, frontier) };
     let sequence = stored.as_ref().map_or(0, |stored| stored.sequence);
     let is_reset = matches!(mirror, MirrorState::Reset(_));
     let mut checkpoint = match (stored, mirror) {
@@ -125,7 +127,8 @@ async fn resolve_one(
         (Some(stored), _) => {
             let checked = stored.check_identity(cluster_id.as_deref(), stream_id.as_deref());
             checked.map_err(|source| OpenError::Foreign { shard: shard.clone(), source })?;
-            Checkpoint { fence, ..stored }
+            let crash_takeovers = stored.crash_takeovers.saturating_add(1);
+            Checkpoint { fence, crash_takeovers, ..stored }
         }
         (None, MirrorState::Marked { frontier, sequence, .. }) => {
             tracing::warn!(%shard, %frontier, "no checkpoint: starting at the mirrored group offset");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use keyweir_contract::worker_config::{FixedConfig, LiveConfig};
 use keyweir_core::checkpoint::Checkpoint;
 use keyweir_core::{Offset, ShardId};
-use keyweir_engine::ports::StartAt;
+use keyweir_engine::ports::{Observer, StartAt};
 use keyweir_engine::pump::{Command, DispatchLimit, Ownership, Parts, Ports, PumpHandle, PumpReport, pump};
 use keyweir_engine::solo::Solo;
 use keyweir_engine::testing::fakes::{FnHandler, MemoryCheckpoints, MemoryLog, MemoryParked, MemoryProducer};
@@ -31,6 +31,8 @@ mod sim;
 mod skew;
 #[path = "pump/stop.rs"]
 mod stop;
+#[path = "pump/trial.rs"]
+mod trial;
 
 /// One worker of one object over fakes; the fakes outlive it.
 struct Bench {
@@ -96,12 +98,17 @@ impl Bench {
 
     /// A worker that owns what it is told to.
     fn start_idle(&self, handler: FnHandler) -> Worker {
+        self.start_observed(handler, Box::new(self.oracle.clone()))
+    }
+
+    /// The same with an observer of its own.
+    fn start_observed(&self, handler: FnHandler, observer: Box<dyn Observer>) -> Worker {
         let (shutdown, hurry) = (CancellationToken::new(), CancellationToken::new());
         let (handle, run) = pump(Parts {
             reader: self.log.reader(),
             handlers: vec![Arc::new(handler)],
             ports: self.ports(),
-            observer: Some(Box::new(self.oracle.clone())),
+            observer: Some(observer),
             fixed: Arc::new(self.fixed.clone()),
             live: self.live.clone(),
             cpus: 1,

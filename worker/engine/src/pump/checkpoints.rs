@@ -126,6 +126,9 @@ where
         for SavedShard { shard: index, frontier, closing, mirror } in saved {
             if let Some(shard) = self.shard(index).filter(|shard| *shard.id == mirror.shard) {
                 shard.durable = frontier;
+                if let Some(trial) = &mut shard.trial {
+                    trial.saved(mirror.sequence);
+                }
             }
             mirrors.push(mirror);
             if closing {

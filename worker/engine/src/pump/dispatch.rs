@@ -214,7 +214,7 @@ where
         let Some(task) = self.lanes.head(lane) else {
             return false;
         };
-        if task.unfit.is_none() && task.failed == 0 {
+        if task.unfit.is_none() && task.failed == 0 && !self.trials {
             return true;
         }
         if let Some(unfit) = task.unfit.as_deref().cloned() {
@@ -235,7 +235,7 @@ where
                 self.timers.add(self.now + wait, lane, Due::Attempt);
                 false
             }
-            _ => true,
+            _ => self.has_its_turn(lane, route),
         }
     }
 

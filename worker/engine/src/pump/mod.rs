@@ -29,6 +29,7 @@ mod stats;
 mod take;
 mod task;
 mod timers;
+mod trial;
 
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
@@ -204,6 +205,8 @@ struct Pump<R, H, F: Future, L> {
     ticks: u32,
     /// Something may start that had no turn yet.
     more: bool,
+    /// A shard runs one record at a time.
+    trials: bool,
     ended: Vec<(Cargo, Ending<Answer>)>,
     jobs: Vec<Job>,
 }
@@ -264,6 +267,7 @@ where
             next_tick: now + TICK,
             ticks: 0,
             more: false,
+            trials: false,
             ended: Vec::new(),
             jobs: Vec::new(),
             reader: parts.reader,
@@ -372,6 +376,7 @@ where
         self.next_tick = self.now + TICK;
         self.ticks = self.ticks.wrapping_add(1);
         self.end_overdue();
+        self.look_for_trials();
         self.balance_shards();
         self.advance_releases();
         self.observe_tick();

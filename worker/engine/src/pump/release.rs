@@ -34,7 +34,8 @@ where
         let streams = self.streams.len() as u16;
         let stream = *self.streams.entry(Arc::clone(&ownership.shard.stream)).or_insert(streams);
         let executing = ownership.executing.clone();
-        let shard = Shard::new(ownership, stream);
+        let mut shard = Shard::new(ownership, stream);
+        shard.trials_left = shard.trials_due(self.limits.concurrency);
         let (id, from) = (Arc::clone(&shard.id), shard.ledger.next_offset());
         if vacant == self.shards.len() {
             self.shards.push(Some(shard));
@@ -42,6 +43,7 @@ where
             self.shards[vacant] = Some(shard);
         }
         self.budget.open(index);
+        self.look_for_trials();
         self.hold_executing(index, stream, &executing);
         self.tell_shard(index, ShardEvent::Owned);
         if self.learns() {
@@ -105,8 +107,8 @@ where
         // Hooks write out what they know before a checkpoint counts it.
         self.observe_tick();
         if let Some(shard) = self.shard(index) {
-            let checkpoint = Some(shard.checkpoint());
             shard.phase = Phase::HandedOver;
+            let checkpoint = Some(shard.checkpoint());
             let _ = reply.send(Released { checkpoint, executing });
         }
     }

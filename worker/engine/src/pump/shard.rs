@@ -13,6 +13,7 @@ use super::blocked::Blocked;
 use super::command::{Ownership, Released};
 use super::elsewhere::Held;
 use super::stats::ShardSnapshot;
+use super::trial::Trial;
 use crate::ports::BlockedKey;
 
 /// Longest encoded ledger of a shard, in bytes: beyond it the shard is held back, visibly. Below what one etcd
@@ -42,7 +43,13 @@ pub(super) struct Shard {
     pub(super) blocked: HashMap<BlockedKey, Blocked>,
     /// Records that ended elsewhere before they were read here.
     early: Vec<Offset>,
-    sequence: u64,
+    pub(super) sequence: u64,
+    /// The record whose turn it is, where they run one at a time.
+    pub(super) trial: Option<Trial>,
+    /// How many more records run one at a time.
+    pub(super) trials_left: usize,
+    /// The frontier with which this tenure began.
+    start: Offset,
     /// What every checkpoint of this shard repeats: identity, crash take-overs.
     template: Checkpoint,
 }
@@ -83,6 +90,9 @@ impl Shard {
             blocked: HashMap::new(),
             early: Vec::new(),
             sequence: checkpoint.sequence,
+            trial: None,
+            trials_left: 0,
+            start: checkpoint.frontier,
             template: Checkpoint { fence, completed: Default::default(), failed: Vec::new(), ..checkpoint },
         }
     }
@@ -133,9 +143,16 @@ impl Shard {
         self.last_checkpoint()
     }
 
+    /// How many tenures in a row began with the frontier where it is and did not end in order, this one included.
+    pub(super) fn begun_in_a_row(&self) -> u32 {
+        if self.ledger.frontier() > self.start { 1 } else { self.template.crash_takeovers }
+    }
+
     /// The same again, while nothing has changed since it was taken.
     pub(super) fn last_checkpoint(&self) -> Checkpoint {
+        let in_order = matches!(self.phase, Phase::HandedOver | Phase::Closing { .. });
         Checkpoint {
+            crash_takeovers: self.begun_in_a_row().saturating_sub(u32::from(in_order)),
             frontier: self.ledger.frontier(),
             completed: self.ledger.completed_above(),
             failed: self.failed.values().cloned().collect(),

@@ -1,12 +1,14 @@
 //! How a pump ends, and how it gives a shard up.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use keyweir_core::{Offset, ShardId};
-use keyweir_engine::ports::MirrorState;
+use keyweir_core::checkpoint::Checkpoint;
+use keyweir_core::{Fence, Offset, ShardId};
+use keyweir_engine::ports::{MirrorState, Observer, RecordEvent, ShardEvent};
 use keyweir_engine::pump::{Activity, Command, Fate, ReleaseMode};
 use keyweir_engine::testing::fakes::FnHandler;
-use keyweir_engine::{NewRecord, Outcome};
+use keyweir_engine::{NewRecord, Outcome, Record};
 
 use super::{Bench, delay};
 
@@ -202,4 +204,51 @@ async fn a_reset_while_it_runs_opens_the_shard_anew_there() {
     assert!(after.fence > before && after.frontier == Offset(100));
     worker.stop().await;
     assert_eq!(bench.oracle.violations(), Vec::<String>::new());
+}
+
+/// What an observer was told of a shard, and of the ends of its records.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    fn say(&self, what: String) {
+        self.0.lock().expect("no test panics with it").push(what);
+    }
+}
+
+impl Observer for Told {
+    fn record(
+        &mut self,
+        _: &Arc<ShardId>,
+        _: Fence,
+        _: Option<&[u8]>,
+        record: &Record,
+        event: RecordEvent<'_>,
+    ) {
+        if let RecordEvent::Ended(..) = event {
+            self.say(format!("ended {}", record.offset));
+        }
+    }
+
+    fn shard(&mut self, _: &Arc<ShardId>, _: Fence, event: ShardEvent) {
+        self.say(format!("{event:?}"));
+    }
+}
+
+/// U38: assigned, activated, will-revoke, and revoked after the last record in flight, in a move and at the end.
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_told_of_in_order_and_released_after_its_last_record() {
+    for mode in [ReleaseMode::Drain, ReleaseMode::HandOver] {
+        let bench = Bench::new();
+        bench.send("k", "v");
+        let told = Told::default();
+        let worker = bench.start_observed(delay(Duration::from_secs(2)), Box::new(told.clone()));
+        worker.own(bench.shard(), Checkpoint::new(Fence::new(1, 1), Offset(0))).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        worker.pump.release(bench.shard(), mode).await.expect("the pump runs");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let wanted = ["Owned", "Activated", "WillRelease", "ended 0", "Released"];
+        assert_eq!(*told.0.lock().expect("no test panics with it"), wanted, "{mode:?}");
+        worker.stop().await;
+    }
 }
