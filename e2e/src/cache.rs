@@ -39,6 +39,19 @@ pub fn root() -> PathBuf {
         .unwrap_or_else(|| std::env::temp_dir().join("keyweir-cache"))
 }
 
+/// The file of that name in an entry whose name begins so; nothing where it was not made yet.
+#[must_use]
+pub fn find(entry: &str, file: &str) -> Option<PathBuf> {
+    let entries = fs::read_dir(root()).ok()?.flatten();
+    let mut found: Vec<PathBuf> = entries
+        .filter(|dir| dir.file_name().to_string_lossy().starts_with(entry))
+        .map(|dir| dir.path().join(file))
+        .filter(|path| path.is_file())
+        .collect();
+    found.sort();
+    found.pop()
+}
+
 /// A short name for a recipe: another text, another name.
 #[must_use]
 pub fn key(recipe: &[&str]) -> String {

@@ -64,6 +64,7 @@ pub enum EtcdError {
 #[derive(Debug)]
 pub struct Etcd {
     process: Process,
+    program: Vec<String>,
     arguments: Vec<String>,
     plain: Port,
     tls: Port,
@@ -89,11 +90,33 @@ impl Etcd {
         Etcd::start_on(LOOPBACK, more)
     }
 
+    /// Starts the newer etcd that the project's Kubernetes is made of; nothing where that was not built yet
+    /// (`make cluster` builds it).
+    ///
+    /// # Errors
+    /// When it is there and does not come up.
+    pub fn start_newer() -> Result<Option<Etcd>, EtcdError> {
+        let Some(kube) = cache::find("cluster-", "kube") else {
+            return Ok(None);
+        };
+        Etcd::start_by(&[kube.display().to_string(), "etcd".to_owned()], LOOPBACK, &[]).map(Some)
+    }
+
     /// Starts a server on that address of this machine.
     ///
     /// # Errors
     /// When it can't be installed or does not come up.
     pub fn start_on(host: &str, more: &[&str]) -> Result<Etcd, EtcdError> {
+        // `etcd`, or the command in `KEYWEIR_ETCD` (`/some/where/kube etcd`), to run the tests on another version.
+        let chosen = std::env::var("KEYWEIR_ETCD").unwrap_or_default();
+        let mut program: Vec<String> = chosen.split_whitespace().map(str::to_owned).collect();
+        if program.is_empty() {
+            program.push("etcd".to_owned());
+        }
+        Etcd::start_by(&program, host, more)
+    }
+
+    fn start_by(program: &[String], host: &str, more: &[&str]) -> Result<Etcd, EtcdError> {
         let authority = certificates()?;
         let dir = Scratch::make("etcd").map_err(EtcdError::Prepare)?;
         let take = |host| Port::take_on(host).map_err(EtcdError::Prepare);
@@ -118,8 +141,10 @@ impl Etcd {
         .map(|(name, value)| format!("--{name}={value}"))
         .collect();
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
-        let process = launch(&arguments, &dir)?;
-        let mut etcd = Etcd { process, arguments, plain, tls, _peer: peer, certificates: authority, dir };
+        let program = program.to_vec();
+        let process = launch(&program, &arguments, &dir)?;
+        let mut etcd =
+            Etcd { process, program, arguments, plain, tls, _peer: peer, certificates: authority, dir };
         etcd.wait_until_up()?;
         Ok(etcd)
     }
@@ -188,7 +213,7 @@ impl Etcd {
     /// When it does not come up.
     pub fn up(&mut self) -> Result<(), EtcdError> {
         if self.process.ended().is_some() {
-            self.process = launch(&self.arguments, &self.dir)?;
+            self.process = launch(&self.program, &self.arguments, &self.dir)?;
         }
         self.wait_until_up()
     }
@@ -278,11 +303,9 @@ impl Etcd {
     }
 }
 
-/// `etcd`, or the command in `KEYWEIR_ETCD` (`/some/where/kube etcd`), to run the tests on another version.
-fn launch(arguments: &[String], dir: &Scratch) -> Result<Process, EtcdError> {
-    let chosen = std::env::var("KEYWEIR_ETCD").unwrap_or_default();
-    let mut words = chosen.split_whitespace();
-    let mut command = Command::new(words.next().unwrap_or("etcd"));
+fn launch(program: &[String], arguments: &[String], dir: &Scratch) -> Result<Process, EtcdError> {
+    let mut words = program.iter();
+    let mut command = Command::new(words.next().map_or("etcd", String::as_str));
     command.args(words).args(arguments);
     Process::start("etcd", command, &dir.path().join("etcd.log")).map_err(EtcdError::Process)
 }
