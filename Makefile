@@ -3,7 +3,7 @@
 #   make test      everything that must hold, against a real Kafka broker, a real etcd, a real Kubernetes
 #   make check     before each commit: format, lints, tests that need no server
 #   make bench     the open benchmark beside the peers; BENCH="--help" shows its options
-#   make chaos     the long fault runs
+#   make chaos     the long fault runs; CHAOS=short for the short ones, KEYWEIR_SEED=7 for another storm
 #   make cluster   a real Kubernetes of one node; make cluster-down ends it; make images makes its images
 .DEFAULT_GOAL := help
 .PHONY: help run build test check bench chaos cluster cluster-down images
@@ -37,9 +37,9 @@ bench:
 
 chaos:
 	@e2e/setup/install.sh test
-	cargo build --release --locked --workspace --bins
+	cargo build --release --locked --workspace --bins --test 'chaos*'
 	KEYWEIR_CHAOS=$(CHAOS) target/release/keyweir-parts kafka etcd -- \
-		cargo test --release --locked -p keyweir-e2e --test 'chaos*' -- --nocapture
+		cargo test --release --locked --workspace --test 'chaos*' -- --nocapture
 
 cluster:
 	e2e/cluster/up.sh

@@ -4,6 +4,8 @@
 
 #[path = "fleet/faults.rs"]
 mod faults;
+#[path = "fleet/killer.rs"]
+mod killer;
 #[path = "fleet/moves.rs"]
 mod moves;
 #[path = "fleet/roster.rs"]

@@ -86,7 +86,8 @@ impl Drop for Load {
 }
 
 /// Now, in milliseconds since the epoch: the clock of event logs.
-pub(super) fn unix_millis() -> u64 {
+#[must_use]
+pub fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,6 +10,7 @@
 mod link;
 mod load;
 mod proof;
+mod timeline;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -22,8 +23,10 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 pub use link::Link;
+pub use load::unix_millis;
 pub use load::{Load, Sent};
 pub use proof::{Broken, Findings};
+pub use timeline::{Latencies, Timeline};
 pub use worker::Worker;
 
 use crate::kafka::{Kafka, KafkaError, unique};
@@ -225,6 +228,15 @@ impl Fleet {
         self.workers.remove(&number).map_or(Ok(()), |mut worker| worker.kill9())
     }
 
+    /// Whether a worker runs. One that has ended by itself is none of the fleet's any more.
+    pub fn is_alive(&mut self, number: usize) -> bool {
+        let alive = self.must_run(number).is_ok() && self.workers.contains_key(&number);
+        if !alive {
+            self.workers.remove(&number);
+        }
+        alive
+    }
+
     /// Freezes a worker (SIGSTOP).
     ///
     /// # Errors
@@ -330,8 +342,19 @@ impl Fleet {
     /// # Errors
     /// When the logs can't be read.
     pub fn verify(&self, sent: &[Sent]) -> Result<Findings, FleetError> {
-        let logs: Vec<PathBuf> = (0..self.started).map(|number| self.event_log(number)).collect();
-        proof::verify(self.dir.path(), &logs, &self.topic, sent)
+        proof::verify(self.dir.path(), &self.event_logs(), &self.topic, sent)
+    }
+
+    /// When records ended and shards moved, by all event logs together.
+    ///
+    /// # Errors
+    /// When the logs can't be read.
+    pub fn timeline(&self) -> Result<Timeline, FleetError> {
+        Timeline::read(&self.event_logs()).map_err(FleetError::Prepare)
+    }
+
+    fn event_logs(&self) -> Vec<PathBuf> {
+        (0..self.started).map(|number| self.event_log(number)).collect()
     }
 
     /// The event log of a worker.

@@ -2,6 +2,10 @@
 
 use serde_json::Value;
 
+use keyweir_e2e::etcd::Etcd;
+use keyweir_e2e::fleet::{Fleet, FleetOptions};
+use keyweir_e2e::parts;
+
 use super::{judge, under_load, wait_a_while};
 
 fn rows(text: &str) -> Vec<Value> {
@@ -26,4 +30,24 @@ fn members_and_shards_say_who_owns_what_and_how_far_it_is() {
     let table = fleet.ask(&["shards"]).unwrap();
     assert!(table.lines().next().unwrap_or_default().starts_with(" SHARD"), "{table}");
     judge(fleet, load).must_be_clean();
+}
+
+/// Section 3.8: idle shards write nothing, however many there are; renewals of leases are no writes.
+#[test]
+fn an_idle_fleet_writes_nothing_to_etcd() {
+    let etcd = Etcd::start().unwrap();
+    let options = FleetOptions { partitions: 100, ..FleetOptions::default() };
+    let mut fleet = Fleet::make(parts::kafka().unwrap(), &etcd.endpoint(), &options).unwrap();
+    let before = etcd.revision().unwrap();
+    for _ in 0..3 {
+        fleet.start().unwrap();
+    }
+    fleet.settle().unwrap();
+    // What was told of the moves is forgotten, and the last checkpoint is written.
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    let settled = etcd.revision().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    println!("{} writes until 100 shards were settled on 3 members", settled - before);
+    assert_eq!(etcd.revision().unwrap(), settled);
+    assert!(settled - before < 600, "{} writes for 100 shards", settled - before);
 }
