@@ -41,6 +41,8 @@ struct Bench {
     parked: MemoryParked,
     producer: MemoryProducer,
     oracle: Oracle,
+    /// Makes the hooks.
+    observer: fn(&Oracle) -> Box<dyn Observer>,
     fixed: FixedConfig,
     live: LiveConfig,
     limit: DispatchLimit,
@@ -72,6 +74,7 @@ impl Bench {
             checkpoints: MemoryCheckpoints::default(),
             parked: MemoryParked::default(),
             oracle: Oracle::default(),
+            observer: |oracle| Box::new(oracle.clone()),
             fixed,
             live: LiveConfig::default(),
             limit: DispatchLimit::default(),
@@ -98,7 +101,7 @@ impl Bench {
 
     /// A worker that owns what it is told to.
     fn start_idle(&self, handler: FnHandler) -> Worker {
-        self.start_observed(handler, Box::new(self.oracle.clone()))
+        self.start_observed(handler, (self.observer)(&self.oracle))
     }
 
     /// The same with an observer of its own.
