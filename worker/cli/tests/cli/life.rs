@@ -71,7 +71,9 @@ fn a_started_run_goes_on_where_the_last_one_ended() {
 #[test]
 fn what_outlasts_the_drain_time_is_cut_off_and_handled_by_the_next_run() {
     let scene = Scene::set();
-    let manifest = scene.manifest("slow", &From::Embedded, &scene.effects.handler(), "drainTimeout: 1s");
+    // One record a process, so that the other one does not wait behind it.
+    let handler = scene.effects.handler_of(2, 1);
+    let manifest = scene.manifest("slow", &From::Embedded, &handler, "drainTimeout: 1s");
     let gate = scene.path("gate");
     scene.send(&From::Embedded, &[json!({"key": "a", "value": {"wait": gate}}), json!({"key": "b"})]);
     let mut running = scene.run(&manifest, &From::Embedded, &[]);

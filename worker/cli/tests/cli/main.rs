@@ -12,5 +12,6 @@ mod life;
 mod manifests;
 mod objects;
 mod parked;
+mod sources;
 mod support;
 mod troubles;
