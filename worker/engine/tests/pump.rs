@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 mod limit;
 #[path = "pump/parked.rs"]
 mod parked;
+#[path = "pump/reading.rs"]
+mod reading;
 #[path = "pump/road.rs"]
 mod road;
 #[path = "pump/share.rs"]

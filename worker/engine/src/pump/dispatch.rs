@@ -259,7 +259,7 @@ where
         let shard = self.shards.get_mut(task.record.shard.as_usize())?.as_mut()?;
         shard.executing += 1;
         let request = Request {
-            record: task.record.clone(),
+            record: self.reading.as_seen(&task.record),
             shard: Arc::clone(&shard.id),
             attempt: task.attempt(),
             fence: shard.fence,

@@ -93,29 +93,33 @@ impl Reading {
         }
     }
 
-    /// The record as the handler sees it.
-    pub(super) fn decode(&self, record: Record) -> Result<Record, (Record, Unfit)> {
+    /// Whether a record's value is what `decode` says.
+    pub(super) fn check(&self, record: &Record) -> Result<(), Unfit> {
         let undecodable = |what: &'static str, error: &dyn std::fmt::Display| {
             Unfit::Undecodable(Failure::new("Undecodable", format!("the value is not {what}: {error}")))
         };
         let Some(value) = record.value() else {
-            return Ok(record);
+            return Ok(());
         };
         match self.format {
-            DecodeFormat::Raw => Ok(record),
-            DecodeFormat::String => match std::str::from_utf8(value) {
-                Ok(_) => Ok(record),
-                Err(error) => Err((record.clone(), undecodable("UTF-8 text", &error))),
-            },
-            DecodeFormat::Json => match serde_json::from_slice::<serde::de::IgnoredAny>(value) {
-                Ok(_) => Ok(record),
-                Err(error) => Err((record.clone(), undecodable("JSON", &error))),
-            },
-            DecodeFormat::Streamback => match serde_json::from_slice::<Envelope<'_>>(value) {
-                Ok(envelope) => Ok(record.with_value(envelope.value.map(|inner| inner.get().as_bytes()))),
-                Err(error) => Err((record.clone(), undecodable("a streamback envelope", &error))),
-            },
+            DecodeFormat::Raw => Ok(()),
+            DecodeFormat::String => {
+                std::str::from_utf8(value).map(drop).map_err(|error| undecodable("UTF-8 text", &error))
+            }
+            DecodeFormat::Json => serde_json::from_slice::<serde::de::IgnoredAny>(value)
+                .map(drop)
+                .map_err(|error| undecodable("JSON", &error)),
+            DecodeFormat::Streamback => serde_json::from_slice::<Envelope<'_>>(value)
+                .map(drop)
+                .map_err(|error| undecodable("a streamback envelope", &error)),
         }
+    }
+
+    /// The record as the handler sees it: unwrapped. What waits, weighs and is kept aside is the record as it was
+    /// read.
+    #[inline]
+    pub(super) fn as_seen(&self, record: &Record) -> Record {
+        if self.format == DecodeFormat::Streamback { unwrapped(record) } else { record.clone() }
     }
 
     /// The route of a record of that topic.
@@ -193,6 +197,15 @@ fn parks_in_order(config: &FixedConfig) -> bool {
     };
     let ends = [Some(&config.on_exhausted), Some(&config.on_undecodable), unknown];
     ends.into_iter().flatten().any(|end| *end == ExhaustedAction::Park { blocks_key: true })
+}
+
+/// The record with what its envelope holds.
+fn unwrapped(record: &Record) -> Record {
+    let envelope = record.value().and_then(|value| serde_json::from_slice::<Envelope<'_>>(value).ok());
+    match envelope {
+        Some(envelope) => record.with_value(envelope.value.map(|inner| inner.get().as_bytes())),
+        None => record.clone(),
+    }
 }
 
 /// What streamback wraps around a value.

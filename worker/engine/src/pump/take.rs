@@ -110,10 +110,7 @@ where
     fn queue_read(&mut self, stream: u16, ticket: Ticket, failed: u32, record: Record) {
         let key = self.reading.key(&record).map(std::borrow::Cow::into_owned);
         let topic = self.shard(record.shard).map(|shard| Arc::clone(&shard.id.stream));
-        let (record, mut unfit) = match self.reading.decode(record) {
-            Ok(record) => (record, None),
-            Err((record, unfit)) => (record, Some(unfit)),
-        };
+        let mut unfit = self.reading.check(&record).err();
         let route = match self.reading.route(topic.as_deref().unwrap_or_default(), &record) {
             Ok(route) => route,
             Err(unroutable) => {

@@ -73,7 +73,7 @@ async fn until_parked(bench: &Bench, offsets: &[i64]) {
     assert_eq!(parked(bench).await, offsets);
 }
 
-async fn release(bench: &Bench, worker: &Worker, offset: i64) -> Replay {
+pub(super) async fn release(bench: &Bench, worker: &Worker, offset: i64) -> Replay {
     let id = ParkedId { shard: bench.shard(), offset: Offset(offset) };
     let found = bench.parked.get(&id).await.expect("memory").expect("it is parked");
     let (reply, answer) = oneshot::channel();
