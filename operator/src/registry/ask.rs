@@ -37,8 +37,7 @@ pub struct HttpWorkers;
 impl Workers for HttpWorkers {
     fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Vec<Answer>>> {
         Box::pin(async move {
-            let port = u16::try_from(HTTP_PORT).unwrap_or_default();
-            let addresses: Vec<SocketAddr> = match timeout(PATIENCE, lookup_host((host, port))).await {
+            let addresses: Vec<SocketAddr> = match timeout(PATIENCE, lookup_host((host, HTTP_PORT))).await {
                 Ok(Ok(found)) => found.collect(),
                 _ => Vec::new(),
             };

@@ -12,7 +12,8 @@ pub mod service;
 pub mod service_account;
 pub mod trouble;
 
-/// The port on which a worker serves `/livez`, `/readyz` and `/metrics`.
-pub const HTTP_PORT: i32 = 8080;
+/// The port on which a worker serves `/livez`, `/readyz` and `/metrics`: not the one that a handler in the same pod
+/// would choose.
+pub const HTTP_PORT: u16 = 7080;
 /// The name of [`HTTP_PORT`] in pods and services.
 pub const HTTP_PORT_NAME: &str = "http";

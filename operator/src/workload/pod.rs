@@ -116,11 +116,16 @@ impl WorkerPod {
             name: WORKER.to_owned(),
             image: Some(self.image.clone()),
             image_pull_policy: self.image_pull_policy.clone(),
-            args: Some(vec!["--config".to_owned(), format!("{CONFIG_DIRECTORY}/{FILE}")]),
+            args: Some(vec![
+                "--config".to_owned(),
+                format!("{CONFIG_DIRECTORY}/{FILE}"),
+                "--listen".to_owned(),
+                format!("0.0.0.0:{HTTP_PORT}"),
+            ]),
             env: Some(variables),
             ports: Some(vec![ContainerPort {
                 name: Some(HTTP_PORT_NAME.to_owned()),
-                container_port: HTTP_PORT,
+                container_port: HTTP_PORT.into(),
                 protocol: Some("TCP".to_owned()),
                 ..ContainerPort::default()
             }]),

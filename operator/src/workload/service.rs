@@ -18,7 +18,7 @@ pub fn service(owner: &Owner) -> Service {
             publish_not_ready_addresses: Some(true),
             ports: Some(vec![ServicePort {
                 name: Some(HTTP_PORT_NAME.to_owned()),
-                port: HTTP_PORT,
+                port: HTTP_PORT.into(),
                 protocol: Some("TCP".to_owned()),
                 target_port: Some(IntOrString::String(HTTP_PORT_NAME.to_owned())),
                 ..ServicePort::default()

@@ -259,6 +259,22 @@ async fn a_mistake_in_the_pods_is_named() {
 }
 
 #[tokio::test]
+async fn a_handler_and_its_worker_never_share_a_port() {
+    let api = stored(json!({"handler": {"container": {"image": "orders:1"}}}));
+    once(&api).await.expect("the reconcile succeeds");
+    let pod = api.get(DEPLOYMENT).expect("it is stored")["spec"]["template"]["spec"].clone();
+    let port = |list: &str| pod[list][0]["ports"][0]["containerPort"].clone();
+    assert_ne!(port("containers"), port("initContainers"));
+    let arguments = pod["containers"][0]["args"].to_string();
+    assert!(arguments.contains(&format!("0.0.0.0:{}", port("containers"))), "{arguments}");
+
+    let taken = port("containers");
+    let api = stored(json!({"handler": {"container": {"image": "orders:1", "port": taken}}}));
+    once(&api).await.expect("a mistake is no failure");
+    assert_eq!(condition(&api, "Degraded"), pair("True", "PodOverridesRejected"));
+}
+
+#[tokio::test]
 async fn a_workload_of_the_other_sort_ends_before_the_new_one_starts() {
     let api = stored(json!({"coordination": {"type": "None"}, "replicas": 1}));
     once(&api).await.expect("the single worker is made");

@@ -21,7 +21,7 @@ use crate::{
     scaling::decide::{Plan, Row},
     settings::Settings,
     workload::{
-        handler,
+        HTTP_PORT, handler,
         overrides::{OverrideError, Overrides, pull_policy},
         pod::{DATA_DIRECTORY, DATA_VOLUME, DataDirectory, RESTARTED_AT, WorkerPod},
         secrets::{CONFIG_MAPS, Files, SECRETS},
@@ -191,8 +191,15 @@ fn image(spec: &StreamConsumerSpec, settings: &Settings) -> String {
     if spec.worker.image.is_empty() { settings.worker_image.clone() } else { spec.worker.image.clone() }
 }
 
-fn handler_container(spec: &StreamConsumerSpec) -> Result<Option<Container>, OverrideError> {
-    spec.handler.container.as_ref().map(handler::container).transpose()
+fn handler_container(spec: &StreamConsumerSpec) -> Result<Option<Container>, Refusal> {
+    let Some(container) = &spec.handler.container else { return Ok(None) };
+    if container.port == HTTP_PORT {
+        let message = format!(
+            "the worker itself listens on port {HTTP_PORT} of the pod: choose another handler.container.port"
+        );
+        return Err(Refusal::of_pods("PodOverridesRejected", message));
+    }
+    Ok(Some(handler::container(container)?))
 }
 
 /// Orphans can only be there when something else was built the last time.
