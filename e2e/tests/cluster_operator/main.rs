@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says by panicking what did not hold")]
 
 mod charts;
+mod failures;
 mod life;
 mod refusals;
 mod witness;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keyweir_e2e::ports::Port;
+use serde_json::Value;
 
 /// How long it takes over a record.
 const HANDLING: Duration = Duration::from_millis(5);
@@ -141,7 +142,34 @@ impl Request {
         }
         let mut body = vec![0; length];
         from.read_exact(&mut body)?;
+        if request.topic.is_empty() {
+            return Ok(Some(Request::reported(&body)));
+        }
         request.number = String::from_utf8_lossy(&body).parse().unwrap_or(u64::MAX);
         Ok(Some(request))
     }
+
+    /// What the handler of the cluster's image tells of a record.
+    fn reported(body: &[u8]) -> Request {
+        let event: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+        let number = String::from_utf8(decoded(&text("data_base64"))).unwrap_or_default();
+        let number = number.parse().unwrap_or(u64::MAX);
+        Request { topic: text("topic"), key: text("partitionkey"), number }
+    }
+}
+
+/// Base64, without a look at mistakes.
+fn decoded(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for digit in text.bytes().filter_map(|byte| DIGITS.iter().position(|digit| *digit == byte)) {
+        bits = bits << 6 | digit as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
 }

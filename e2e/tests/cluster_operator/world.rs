@@ -15,7 +15,7 @@ use keyweir_e2e::source::workspace_root;
 use keyweir_e2e::wait;
 use serde_json::Value;
 
-use crate::witness::Witness;
+use crate::witness::{Testimony, Witness};
 
 /// Long enough for a machine that is busy with everything else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
@@ -137,12 +137,17 @@ impl Scene {
         .unwrap();
     }
 
-    /// What the test's topic has been through: nothing lost, nothing out of order.
+    /// What the test's topic has been through: nothing lost, nothing out of order, nothing repeated.
     pub(crate) fn assert_clean(&self, produced: u64) {
+        assert_eq!(self.assert_whole(produced).duplicates, 0, "a planned change repeats nothing");
+    }
+
+    /// The same where something was killed: what was not checkpointed then may come again.
+    pub(crate) fn assert_whole(&self, produced: u64) -> Testimony {
         let testimony = self.world.witness.of(&self.topic);
         assert_eq!(testimony.violations, Vec::<String>::new());
         assert_eq!(testimony.handled, produced, "records were lost");
-        assert_eq!(testimony.duplicates, 0, "a planned change repeats nothing");
+        testimony
     }
 
     /// The names of things of that kind that belong to `orders`.
