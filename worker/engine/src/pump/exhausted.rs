@@ -121,6 +121,15 @@ where
     /// The object stops: the record stays undone, everything drains, the checkpoint is kept.
     fn stop(&mut self, lane: LaneId, failure: Failure) {
         tracing::error!(%failure, "a record could not be handled and the policy says Stop");
+        let now = self.now;
+        let place = self.lanes.head(lane).map(|task| (task.record.shard, task.record.offset));
+        if let Some((index, offset)) = place
+            && let Some(shard) = self.shard(index)
+        {
+            // Who starts it again has seen to the cause: its attempts begin anew.
+            shard.failed.remove(&offset);
+            shard.touch(now);
+        }
         self.executing(lane, -1);
         self.let_go(lane, false);
         self.stopped.get_or_insert(failure);

@@ -244,6 +244,7 @@ async fn stop_leaves_the_record_undone_and_finishes_what_executes() {
     assert_eq!(asked.of("next"), []);
     let stored = bench.checkpoints.stored(&bench.shard()).expect("a checkpoint");
     assert_eq!((stored.frontier, stored.completed.len()), (Offset(1), 0), "slow is done, bad is not");
+    assert_eq!(stored.failed, [], "who starts it again has seen to the cause");
 }
 
 #[tokio::test(start_paused = true)]
