@@ -20,6 +20,8 @@ use crate::slots::{Reading, Slot};
 
 /// How long a broker has to describe the topics.
 const ANSWER: Duration = Duration::from_secs(2);
+/// How long a broker has to say that it is there, to a reader that reads nothing: what is opened then waits for it.
+const SIGN: Duration = Duration::from_millis(500);
 /// How often it is asked while something is wrong or not yet known.
 const SOON: Duration = Duration::from_millis(500);
 /// How often it is asked while all is well: a topic made anew is found within that time.
@@ -197,10 +199,20 @@ impl IntakeLoop {
         if is_troubled {
             self.renew_if_secrets_changed();
         }
-        if self.slots.open_topics().next().is_some()
-            && let Err(error) = self.describer.ask(self.slots.open_topics(), ANSWER)
-        {
+        if self.slots.open_topics().next().is_none() {
+            if is_troubled {
+                self.look_for_a_broker();
+            }
+        } else if let Err(error) = self.describer.ask(self.slots.open_topics(), ANSWER) {
             tracing::debug!(%error, "no broker was asked to describe the topics");
+        }
+    }
+
+    /// A member in trouble is given no shard, and without one there is no topic to ask about: any answer will do.
+    fn look_for_a_broker(&mut self) {
+        match self.client.fetch_metadata(None, SIGN) {
+            Ok(_) => self.recovered(),
+            Err(error) => tracing::debug!(%error, "no broker answers"),
         }
     }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use keyweir_contract::endpoints::{
     ClientCertificate, KafkaEndpoint, PasswordLogin, Sasl, SaslMechanism, Tls,
 };
-use keyweir_core::ShardId;
+use keyweir_core::{ShardId, ShardIndex};
 use keyweir_e2e::broker::{Broker, BrokerOptions};
 use keyweir_e2e::kafka::{Record, unique};
 use keyweir_e2e::parts;
-use keyweir_engine::ports::{Source, SourceError};
+use keyweir_engine::ports::{Reader, Source, SourceError};
 use keyweir_kafka::{Connection, KafkaSource, Mirroring};
 
 use super::reading::{Reading, endpoint, source};
@@ -47,6 +47,22 @@ async fn a_broker_that_restarts_or_is_killed_costs_neither_records_nor_order() {
         );
     }
     assert!(reading.offsets(0).into_iter().eq(0..300));
+}
+
+/// Whoever is in trouble is given no shard: that trouble ends must not depend on having one.
+#[tokio::test]
+async fn a_reader_without_shards_finds_that_the_broker_is_back() {
+    let mut broker = Broker::start().unwrap();
+    let topic = broker.unique_topic("idle", 1).unwrap();
+    broker.produce(&topic, &records(0..10)).unwrap();
+    let mut reading = Reading::at(broker.bootstrap());
+    reading.open(&topic, 0, 0);
+    reading.until_records(10).await;
+    broker.kill9().unwrap();
+    reading.until_said(None, "Timeout").await;
+    reading.reader.close(ShardIndex(0));
+    broker.up().unwrap();
+    reading.until_said(None, "recovered").await;
 }
 
 #[tokio::test]
