@@ -172,7 +172,7 @@ impl Kafka {
             .set("acks", "all")
             .set("linger.ms", "2")
             .set("partitioner", "murmur2_random")
-            .set("message.timeout.ms", "120000")
+            .set("message.timeout.ms", "60000")
             .create_with_context(deliveries.clone())
             .map_err(failed(&act))?;
         Ok(Batch { topic, act, producer, deliveries })
