@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use keyweir_contract::hash::fnv1a;
 use keyweir_core::{Fence, ShardId};
 use keyweir_engine::ports::{Aside, Observer, RecordEvent, ShardEvent};
 use keyweir_engine::{Record, Verdict};
@@ -167,8 +168,7 @@ impl EventLog {
 
 /// The hash by which the event log names a key: FNV-1a, 64 bits, the same in every version.
 pub fn key_hash(key: &[u8]) -> u64 {
-    key.iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(key.iter().copied())
 }
 
 impl Observer for EventLog {

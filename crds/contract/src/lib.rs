@@ -3,6 +3,7 @@
 //! * [`worker_config`] is the whole of what a worker is told. `keyweir-render` writes it, the worker reads it.
 //! * [`policy`], [`source`], [`handler`], [`endpoints`] are its parts.
 //! * [`duration`] and [`bytes`] read and write `30s` and `64Mi` the same way everywhere.
+//! * [`hash`] is the one hash that never changes between versions.
 //! * [`keys`] is the layout of an object's keys in etcd.
 //!
 //! With the feature `schema` the plain enums also describe themselves to the CRD generator.
@@ -11,6 +12,7 @@ pub mod bytes;
 pub mod duration;
 pub mod endpoints;
 pub mod handler;
+pub mod hash;
 pub mod keys;
 pub mod policy;
 pub mod read;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     handler::{HandlerConfig, Output, Route},
+    hash::fnv1a,
     policy::{
         Concurrency, Decode, ExhaustedAction, KeyPolicy, Limits, OnUnknown, Ordering, RateLimit, RetryPolicy,
         Routing,
@@ -42,10 +43,7 @@ impl WorkerConfig {
     pub fn restart_hash(&self) -> String {
         // A struct of plain data always serialises; an empty text would still be a stable hash.
         let text = serde_json::to_vec(&(&self.object, &self.fixed)).unwrap_or_default();
-        let hash = text.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-        });
-        format!("{hash:016x}")
+        format!("{:016x}", fnv1a(text))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use keyweir_e2e::broker::{Broker, BrokerOptions, Strength};
 use keyweir_e2e::kafka::{Kafka, unique};
+use keyweir_engine::error_chain;
 
 use crate::args::Args;
 use crate::child::Task;
@@ -143,7 +144,7 @@ impl Run {
             if behind > self.plan.behind {
                 return Ok(Err(format!("the producer was {behind:?} behind at the end")));
             }
-            Ok(measured.map_err(|error| chain(&error)))
+            Ok(measured.map_err(|error| error_chain(&error)))
         })
     }
 
@@ -218,15 +219,4 @@ fn write(results: &Results, dir: &Path) -> Result<(), Box<dyn Error>> {
     fs::write(dir.join("results.md"), report::markdown(results))?;
     plot::draw(results, &dir.join("rates.svg"))?;
     Ok(())
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

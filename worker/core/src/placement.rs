@@ -13,6 +13,8 @@ mod quota;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use keyweir_contract::hash::fnv1a;
+
 use crate::ids::{MemberId, ShardId};
 use quota::Quotas;
 
@@ -235,8 +237,7 @@ fn hash_shard(shard: &ShardId) -> u64 {
 
 /// FNV-1a, then mixed: its low bits alone are not even enough.
 fn hash_bytes(bytes: impl Iterator<Item = u8>) -> u64 {
-    mix(bytes
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)))
+    mix(fnv1a(bytes))
 }
 
 /// The finalizer of splitmix64: every input bit reaches every output bit.

@@ -163,6 +163,16 @@ pub async fn open(ports: &Ports, openings: Vec<Opening>) -> Result<Vec<(ShardId,
     Ok(opened)
 }
 
+/// Which of these shards somebody has reset since they were opened.
+pub(crate) async fn reset_among(
+    source: &dyn Source,
+    shards: Vec<ShardId>,
+) -> Result<Vec<ShardId>, SourceError> {
+    let found = source.mirrored(&shards).await?;
+    let is_reset = |(_, found): &(ShardId, MirrorState)| matches!(found, MirrorState::Reset(_));
+    Ok(shards.into_iter().zip(found).filter(is_reset).map(|(shard, _)| shard).collect())
+}
+
 impl Resolved {
     fn mirror(&self) -> Mirror {
         Mirror {

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error_chain;
-use crate::opening::{OpenError, Opening, open};
-use crate::ports::{CheckpointError, MirrorState, SourceError, StartAt};
+use crate::opening::{OpenError, Opening, open, reset_among};
+use crate::ports::{CheckpointError, SourceError, StartAt};
 use crate::pump::{Command, Ownership, Ports, PumpHandle, ReleaseMode};
 
 /// How often somebody's reset of the group's offset is looked for.
@@ -154,11 +154,8 @@ impl Solo {
     /// Owned shards that somebody has reset. Who can't be asked now is asked again soon.
     async fn resets(&self, owned: &Owned) -> Vec<ShardId> {
         let shards: Vec<ShardId> = owned.keys().cloned().collect();
-        match self.ports.source.mirrored(&shards).await {
-            Ok(found) => {
-                let is_reset = |(_, found): &(ShardId, MirrorState)| matches!(found, MirrorState::Reset(_));
-                shards.into_iter().zip(found).filter(is_reset).map(|(shard, _)| shard).collect()
-            }
+        match reset_among(self.ports.source.as_ref(), shards).await {
+            Ok(reset) => reset,
             Err(error) => {
                 tracing::debug!(error = error_chain(&error), "nobody said whether shards were reset");
                 Vec::new()

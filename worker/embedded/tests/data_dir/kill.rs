@@ -14,6 +14,8 @@ use keyweir_embedded::{DataDir, DataDirOptions, TopicOptions};
 use keyweir_engine::ports::{CheckpointStore, Intake, ParkedId, ParkedRecord, ParkedStore, Reader, Source};
 use keyweir_engine::{NewRecord, Record};
 
+use crate::random::Random;
+
 /// Few, so that the suite stays short; `KEYWEIR_KILL_ROUNDS` asks for more.
 const ROUNDS: u64 = 12;
 const DIRECTORY: &str = "KEYWEIR_KILL_DIRECTORY";
@@ -209,19 +211,5 @@ async fn park(data: &DataDir, seed: u64, out: &Out) {
         let parked = ParkedRecord { id, record, attempts: 1, reason, text, parked_at, blocks: None };
         data.parked("o").park(parked).await.unwrap();
         say(out, &format!("parked {offset}\n"));
-    }
-}
-
-/// Numbers without rhyme, the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31) % limit
     }
 }

@@ -5,5 +5,6 @@ mod conformance;
 mod kill;
 mod log;
 mod model;
+mod random;
 mod retention;
 mod trouble;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keyweir_core::{Offset, ShardId, ShardIndex};
 use keyweir_embedded::{DataDir, DataDirOptions, TopicOptions, partition_of};
 use keyweir_engine::NewRecord;
 use keyweir_engine::ports::{Bounds, Intake, Reader, Source};
 use proptest::prelude::*;
+
+use crate::random::Random;
 
 const PARTITIONS: u32 = 3;
 
@@ -49,26 +50,6 @@ fn odd_record(random: &mut Random) -> NewRecord {
         headers,
         partition: Some(random.below(2 * u64::from(PARTITIONS)) as u32).filter(|n| *n < PARTITIONS),
         timestamp: Some(random.below(1_000_000) as i64),
-    }
-}
-
-/// Numbers without rhyme, the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31) % limit
-    }
-
-    /// Some bytes, perhaps none, perhaps null.
-    fn bytes(&mut self, limit: u64) -> Option<Bytes> {
-        let length = self.below(limit);
-        (self.below(8) > 0).then(|| (0..length).map(|_| self.below(256) as u8).collect())
     }
 }
 

@@ -1,6 +1,5 @@
 //! Full disks and damaged directories: service or a clear error, nothing lost, no panic.
 
-use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use keyweir_core::{Checkpoint, Fence, Offset, ShardId, ShardIndex};
 use keyweir_embedded::{AppendError, DataDir, DataDirOptions, OpenError, StoreError};
-use keyweir_engine::NewRecord;
+use keyweir_engine::{NewRecord, error_chain};
 use keyweir_engine::ports::{CheckpointError, CheckpointStore, Intake, Reader, Source};
 
 const MB: u64 = 1 << 20;
@@ -156,15 +155,6 @@ fn open_error(path: &Path) -> OpenError {
     }
 }
 
-fn chain(error: &OpenError) -> String {
-    let (mut text, mut source) = (error.to_string(), error.source());
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
-}
-
 #[tokio::test]
 async fn a_directory_without_its_identity_is_refused_with_the_way_out() {
     let dir = written().await;
@@ -175,7 +165,7 @@ async fn a_directory_without_its_identity_is_refused_with_the_way_out() {
     fs::write(&identity, &text[..10]).unwrap();
     let cut = open_error(dir.path());
     assert!(matches!(cut, OpenError::Identity { .. }), "{cut:?}");
-    assert!(chain(&cut).contains("restore the directory from a copy"), "{}", chain(&cut));
+    assert!(error_chain(&cut).contains("restore the directory from a copy"), "{}", error_chain(&cut));
     fs::write(&identity, text.replace("\"format\":1", "\"format\":9")).unwrap();
     assert!(matches!(open_error(dir.path()), OpenError::Format { found: 9, .. }));
     fs::write(&identity, text).unwrap();
@@ -208,7 +198,7 @@ async fn damage_is_told_or_survived() {
             match DataDir::open(dir.path(), DataDirOptions::default()) {
                 Err(error) => {
                     told += 1;
-                    let text = chain(&error);
+                    let text = error_chain(&error);
                     assert!(
                         text.contains("damaged") && text.contains("restore"),
                         "{}: {text}",

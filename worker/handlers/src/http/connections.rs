@@ -21,7 +21,7 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use keyweir_engine::Failure;
+use keyweir_engine::{Failure, error_chain};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use rustls::pki_types::ServerName;
@@ -292,21 +292,9 @@ fn probe(stream: &TcpStream) -> nix::Result<()> {
 }
 
 fn unreachable(error: &(dyn Error + 'static)) -> Failure {
-    Failure::new(reason::UNREACHABLE, format!("the handler can't be reached: {}", chain(error)))
+    Failure::new(reason::UNREACHABLE, format!("the handler can't be reached: {}", error_chain(error)))
 }
 
 fn lost(error: &(dyn Error + 'static)) -> Failure {
-    Failure::new(reason::CONNECTION_LOST, format!("the connection was lost after sending: {}", chain(error)))
-}
-
-/// An error with its causes.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    Failure::new(reason::CONNECTION_LOST, format!("the connection was lost after sending: {}", error_chain(error)))
 }

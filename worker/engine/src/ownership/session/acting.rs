@@ -10,10 +10,11 @@ use keyweir_core::{ShardId, Standing};
 use tokio::time::Instant;
 
 use super::{End, Session};
+use crate::opening::reset_among;
 use crate::ownership::jobs::{Giving, Job};
 use crate::ownership::plan::{Accepting, Handing, Local, Situation};
 use crate::ownership::values::write;
-use crate::ports::{MirrorState, Transaction};
+use crate::ports::Transaction;
 use crate::pump::{Allowance, ReleaseMode, Released};
 
 /// How long the view may take to show an accept.
@@ -88,13 +89,7 @@ impl Session<'_> {
         let owned = self.local.iter().filter(|(_, local)| matches!(local, Local::Owned(_)));
         let owned: Vec<ShardId> = owned.map(|(shard, _)| shard.clone()).collect();
         let source = self.desk.ports.source.clone();
-        self.start(async move {
-            let found = source.mirrored(&owned).await;
-            Job::Resets(found.map(|found| {
-                let is_reset = |(_, found): &(ShardId, MirrorState)| matches!(found, MirrorState::Reset(_));
-                owned.into_iter().zip(found).filter(is_reset).map(|(shard, _)| shard).collect()
-            }))
-        });
+        self.start(async move { Job::Resets(reset_among(source.as_ref(), owned).await) });
     }
 
     /// Shards that were reset are given up, to be opened where the reset says.
