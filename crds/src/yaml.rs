@@ -22,5 +22,5 @@ pub fn write(definition: &CustomResourceDefinition) -> Result<String, YamlError>
     let plural = &definition.spec.names.plural;
     let text = serde_saphyr::to_string(definition)
         .map_err(|source| YamlError::Write { plural: plural.clone(), source })?;
-    Ok(format!("# Generated from crds/src by `make crds`; don't edit.\n{text}"))
+    Ok(format!("# Generated from crds/src, printed by `keyweir crds`: don't edit.\n{text}"))
 }

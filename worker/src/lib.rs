@@ -5,6 +5,8 @@
 //!
 //! This is the only crate that sees all adapters; [`mod@wiring`] is the one match that picks them.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 pub mod config;
 pub mod cpus;

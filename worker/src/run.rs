@@ -1,5 +1,6 @@
 //! `keyweir-worker`: one configuration file, followed until the signal.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use keyweir_contract::WorkerConfig;
@@ -124,11 +125,16 @@ fn code_of(reports: &[(String, Option<PumpReport>)]) -> ExitCode {
 }
 
 fn refuse(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("keyweir-worker: {}", error_chain(error));
+    say(error);
     ExitCode::from(2)
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("keyweir-worker: {}", error_chain(error));
+    say(error);
     ExitCode::FAILURE
+}
+
+fn say(error: &dyn std::error::Error) {
+    // Nobody may read it any more, and the disk behind it may be full: there is no other place to say so.
+    let _ = writeln!(std::io::stderr(), "keyweir-worker: {}", error_chain(error));
 }

@@ -47,7 +47,9 @@ pub fn init(level: LogLevel) -> LogControl {
     let fixed = given.is_ok();
     let (filter, change) = reload::Layer::new(given.unwrap_or_else(|_| filter(level)));
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // A log that can't be written (a full disk, a reader that is gone) is nothing to panic about, which is what saying
+    // so on standard error would come to.
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     // A second call, in a test, keeps the first subscriber.
     let _ = if std::io::stderr().is_terminal() {
         registry.with(layer.with_target(false)).try_init()

@@ -3,19 +3,18 @@
 use std::process::ExitCode;
 
 use crate::args::FilesArgs;
-use crate::exit;
 use crate::manifests::{self, Place};
+use crate::{exit, say};
 
 pub(crate) fn check(args: &FilesArgs) -> ExitCode {
     match manifests::read(&args.files).and_then(|manifests| manifests.render(&Place::of(args))) {
         Ok(rendered) => {
+            let mut lines = Vec::new();
             for object in &rendered {
-                println!("{} {} is fine", object.config.object.kind, object.name());
-                for note in &object.notes {
-                    println!("  note: {note}");
-                }
+                lines.push(format!("{} {} is fine", object.config.object.kind, object.name()));
+                lines.extend(object.notes.iter().map(|note| format!("  note: {note}")));
             }
-            ExitCode::SUCCESS
+            exit::said(say::out(lines.join("\n")))
         }
         Err(mistakes) => exit::wrong(&mistakes),
     }

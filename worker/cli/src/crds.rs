@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 
-use crate::exit;
+use crate::{exit, say};
 
 pub(crate) fn crds() -> ExitCode {
-    for definition in keyweir_crds::all() {
-        match keyweir_crds::yaml::write(&definition) {
-            Ok(text) => println!("---\n{text}"),
-            Err(error) => return exit::failed(&error),
-        }
+    let texts = keyweir_crds::all().iter().map(keyweir_crds::yaml::write).collect::<Result<Vec<_>, _>>();
+    match texts {
+        Ok(texts) => exit::said(say::out(format_args!("---\n{}", texts.join("---\n")))),
+        Err(error) => exit::failed(&error),
     }
-    ExitCode::SUCCESS
 }

@@ -9,6 +9,8 @@
 //! ```
 //! Nothing here knows how a record is handled: that is `keyweir-worker`'s.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 mod check;
 mod completion;
@@ -21,6 +23,7 @@ mod records;
 mod render;
 mod roster;
 mod run;
+mod say;
 mod send;
 mod verify;
 

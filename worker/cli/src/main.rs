@@ -1,5 +1,8 @@
 //! `keyweir`, the command a person types.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,7 +16,8 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("keyweir: failed to start the runtime: {error}");
+            // Whether somebody reads it or not.
+            let _ = writeln!(io::stderr(), "keyweir: failed to start the runtime: {error}");
             return ExitCode::FAILURE;
         }
     };

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::args::{ParkedAct, ParkedArgs};
 use crate::control::{Control, ControlError};
-use crate::exit;
+use crate::{exit, say};
 
 /// Records asked for at a time.
 const PAGE: &str = "1000";
@@ -17,19 +17,19 @@ const SHOWN: usize = 60;
 
 pub(crate) async fn parked(args: ParkedArgs) -> ExitCode {
     match act(&args).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(lines) => exit::said(lines.iter().try_for_each(say::out)),
         Err(error) => exit::failed(&error),
     }
 }
 
-async fn act(args: &ParkedArgs) -> Result<(), ControlError> {
+/// Does what was asked; gives what is to be said of it.
+async fn act(args: &ParkedArgs) -> Result<Vec<String>, ControlError> {
     let control = Control::reach(&args.data, args.url.as_deref())?;
     match &args.act {
         ParkedAct::List => list(&control, args).await,
         ParkedAct::Show { id } => {
             let record = ask(&control, args, Method::GET, "/v1/parked/show", &[("id", id)]).await?;
-            show(&record, args.json);
-            Ok(())
+            Ok(vec![show(&record, args.json)])
         }
         ParkedAct::Release { ids } => settle(&control, args, "/v1/parked/release", ids).await,
         ParkedAct::Skip { ids } => settle(&control, args, "/v1/parked/skip", ids).await,
@@ -41,17 +41,19 @@ async fn settle(
     args: &ParkedArgs,
     path: &str,
     ids: &[String],
-) -> Result<(), ControlError> {
+) -> Result<Vec<String>, ControlError> {
     for id in ids {
-        print!("{}", ask(control, args, Method::POST, path, &[("id", id)]).await?);
+        let settled = ask(control, args, Method::POST, path, &[("id", id)]).await?;
+        // Told at once, since a later one may fail. It is done, whether it can be told or not.
+        let _ = say::out(settled.trim_end());
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
-async fn list(control: &Control, args: &ParkedArgs) -> Result<(), ControlError> {
+async fn list(control: &Control, args: &ParkedArgs) -> Result<Vec<String>, ControlError> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["ID", "KEY", "ATTEMPTS", "REASON", "VALUE"]);
-    let (mut after, mut count) = (None::<String>, 0);
+    let (mut after, mut lines, mut count) = (None::<String>, Vec::new(), 0);
     loop {
         let mut parameters = vec![("limit", PAGE)];
         parameters.extend(after.as_deref().map(|after| ("after", after)));
@@ -62,7 +64,7 @@ async fn list(control: &Control, args: &ParkedArgs) -> Result<(), ControlError> 
         count += page.len();
         for record in &page {
             if args.json {
-                println!("{record}");
+                lines.push(record.to_string());
             } else {
                 let value: String = word(record, "value").chars().take(SHOWN).collect();
                 let attempts = record["attempts"].to_string();
@@ -78,25 +80,24 @@ async fn list(control: &Control, args: &ParkedArgs) -> Result<(), ControlError> 
     }
     match (args.json, count) {
         (true, _) => {}
-        (false, 0) => println!("nothing is parked"),
-        (false, _) => println!("{table}"),
+        (false, 0) => lines.push("nothing is parked".to_owned()),
+        (false, _) => lines.push(table.to_string()),
     }
-    Ok(())
+    Ok(lines)
 }
 
-fn show(text: &str, json: bool) {
+fn show(text: &str, json: bool) -> String {
     let record: Value = serde_json::from_str(text).unwrap_or_default();
     if json {
-        println!("{record}");
-        return;
+        return record.to_string();
     }
-    for field in ["id", "key", "attempts", "reason", "text", "parkedAt"] {
-        println!("{field:<10}{}", word(&record, field));
-    }
+    let fields = ["id", "key", "attempts", "reason", "text", "parkedAt"];
+    let mut lines: Vec<_> =
+        fields.iter().map(|field| format!("{field:<10}{}", word(&record, field))).collect();
     for header in record["headers"].as_array().into_iter().flatten() {
-        println!("{:<10}{}: {}", "header", plain(&header[0]), plain(&header[1]));
+        lines.push(format!("{:<10}{}: {}", "header", plain(&header[0]), plain(&header[1])));
     }
-    println!("\n{}", word(&record, "value"));
+    format!("{}\n\n{}", lines.join("\n"), word(&record, "value"))
 }
 
 async fn ask(

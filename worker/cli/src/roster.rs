@@ -1,5 +1,6 @@
 //! `keyweir members` and `keyweir shards`: who is there and who owns what, as etcd says it.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,8 +8,8 @@ use comfy_table::{Table, presets};
 use keyweir_worker::roster::{self, MemberRow, Roster, RosterError, ShardRow};
 
 use crate::args::RosterArgs;
-use crate::exit;
 use crate::manifests::{self, Place};
+use crate::{exit, say};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,11 @@ pub(crate) async fn roster(args: &RosterArgs, about: About) -> ExitCode {
     };
     for object in &objects {
         match roster::look(&object.config).await {
-            Ok(roster) => show(&roster, about, args.json),
+            Ok(roster) => {
+                if let Err(error) = show(&roster, about, args.json) {
+                    return exit::said(Err(error));
+                }
+            }
             Err(error @ RosterError::Alone { .. }) => {
                 exit::failed(&error);
                 return ExitCode::from(exit::WRONG);
@@ -36,20 +41,21 @@ pub(crate) async fn roster(args: &RosterArgs, about: About) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn show(roster: &Roster, about: About, json: bool) {
+fn show(roster: &Roster, about: About, json: bool) -> io::Result<()> {
     match (about, json) {
-        (About::Members, true) => roster.members.iter().for_each(line),
-        (About::Shards, true) => roster.shards.iter().for_each(line),
-        (About::Members, false) => println!("{}", members(roster, now())),
-        (About::Shards, false) => println!("{}", shards(roster, now())),
+        (About::Members, true) => roster.members.iter().try_for_each(line)?,
+        (About::Shards, true) => roster.shards.iter().try_for_each(line)?,
+        (About::Members, false) => say::out(members(roster, now()))?,
+        (About::Shards, false) => say::out(shards(roster, now()))?,
     }
     for key in &roster.foreign {
-        eprintln!("keyweir: a foreign value stands under the object's prefix: {key}");
+        say::err(format_args!("keyweir: a foreign value stands under the object's prefix: {key}"));
     }
+    Ok(())
 }
 
-fn line(row: &impl serde::Serialize) {
-    println!("{}", serde_json::to_string(row).unwrap_or_default());
+fn line(row: &impl serde::Serialize) -> io::Result<()> {
+    say::out(serde_json::to_string(row).unwrap_or_default())
 }
 
 fn table<const N: usize>(header: [&str; N]) -> Table {

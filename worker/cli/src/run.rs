@@ -22,8 +22,8 @@ use keyweir_worker::{Applied, Host, HostOptions, Registry, telemetry};
 pub(crate) use feed::Feed;
 
 use crate::args::RunArgs;
-use crate::exit;
 use crate::manifests::{self, Object, Place, secrets};
+use crate::{exit, say};
 use feed::Feeding;
 use progress::Display;
 use session::{Ended, Files, Session};
@@ -93,7 +93,7 @@ async fn start(host: &mut Host, objects: &[Object]) -> bool {
     let mut all = true;
     for (name, applied) in host.apply(objects.iter().map(|object| object.config.clone()).collect()).await {
         if let Applied::Failed(error) = applied {
-            eprintln!("keyweir: {name} can't start: {}", error_chain(&error));
+            say::err(format_args!("keyweir: {name} can't start: {}", error_chain(&error)));
             all = false;
         }
     }

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use keyweir_worker::NewRecord;
 
 use crate::args::SendArgs;
-use crate::exit;
 use crate::records::{Records, RecordsError};
+use crate::{exit, say};
 pub(crate) use expected::Sent;
 use expected::{Expected, ExpectedError};
 use target::{Target, TargetError};
@@ -62,7 +62,7 @@ pub(crate) async fn send(args: SendArgs) -> ExitCode {
     let mut sent = 0;
     let outcome = all(&args, &mut sent).await;
     let seconds = began.elapsed().as_secs_f64();
-    eprintln!("sent {sent} records to {} in {seconds:.1} s", args.topic);
+    say::err(format_args!("sent {sent} records to {} in {seconds:.1} s", args.topic));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::failed(&error),

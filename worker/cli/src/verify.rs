@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::args::VerifyArgs;
-use crate::exit;
+use crate::{exit, say};
 
 pub(crate) use findings::Findings;
 pub(crate) use logs::LogError;
@@ -31,12 +31,8 @@ use oracle::Oracle;
 pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     match look(&args.logs, &args.expect) {
         Ok(findings) => {
-            if args.json {
-                println!("{}", findings.as_json());
-            } else {
-                print!("{findings}");
-            }
-            if findings.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(exit::VIOLATED) }
+            let written = if args.json { say::out(findings.as_json()) } else { say::out(&findings) };
+            if findings.is_clean() { exit::said(written) } else { ExitCode::from(exit::VIOLATED) }
         }
         Err(error) => exit::failed(&error),
     }

@@ -1,7 +1,7 @@
 //! How the work is shown: a line for each object on a terminal, JSON lines elsewhere.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::summary::Summary;
 use crate::args::{Progress, RunArgs};
+use crate::say;
 
 /// Shows the work on standard output.
 pub(super) struct Display {
@@ -29,7 +30,7 @@ enum Shape {
 
 impl Display {
     pub(super) fn new(progress: Progress) -> Self {
-        let on_terminal = std::io::stdout().is_terminal();
+        let on_terminal = io::stdout().is_terminal();
         let shape = match progress {
             Progress::Auto if !on_terminal => Shape::Json,
             Progress::Auto | Progress::Bars => Shape::Bars {
@@ -46,7 +47,7 @@ impl Display {
     pub(super) fn listening(&self, address: Option<SocketAddr>, data: &Path) {
         let address = address.map(|address| address.to_string()).unwrap_or_default();
         match &self.shape {
-            Shape::Json => line(&json!({"listening": address, "data": data})),
+            Shape::Json => tell(&json!({"listening": address, "data": data})),
             Shape::Bars { all, .. } => {
                 let text = format!("health and metrics: http://{address}/   data: {}", data.display());
                 // A terminal that can't be written to shows nothing either way.
@@ -62,7 +63,7 @@ impl Display {
             let snapshot = view.snapshot();
             let rate = self.rate(view.name(), snapshot.counters.completed);
             match &mut self.shape {
-                Shape::Json => line(&as_json(view, &snapshot, rate)),
+                Shape::Json => tell(&as_json(view, &snapshot, rate)),
                 Shape::Bars { all, bars } => {
                     let bar = bars.entry(view.name().to_owned()).or_insert_with(|| all.add(bar()));
                     bar.set_message(as_text(view, &snapshot, rate));
@@ -84,17 +85,17 @@ impl Display {
     /// Says how it went.
     pub(super) fn end(&self, summary: &Summary, args: &RunArgs) {
         match &self.shape {
-            Shape::Json => line(&json!({"summary": summary.as_json()})),
+            Shape::Json => tell(&json!({"summary": summary.as_json()})),
             Shape::Bars { all, bars } => {
                 bars.values().for_each(ProgressBar::finish);
                 // Nothing is drawn over the summary any more.
                 all.set_draw_target(ProgressDrawTarget::hidden());
-                println!("\n{}", summary.as_text(args));
+                shown(say::out(format_args!("\n{}", summary.as_text(args))));
                 return;
             }
             Shape::None => return,
         }
-        eprintln!("\n{}", summary.as_text(args));
+        say::err(format_args!("\n{}", summary.as_text(args)));
     }
 }
 
@@ -105,12 +106,12 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// A line of its own, at once: whoever reads it may wait for it.
-fn line(value: &Value) {
-    let mut out = std::io::stdout().lock();
-    // Whoever read it is gone: the work goes on.
-    let _ = writeln!(out, "{value}").and_then(|()| out.flush());
+fn tell(progress: &Value) {
+    shown(say::out(progress));
 }
+
+/// Progress that can't be shown stops nothing.
+fn shown(_: io::Result<()>) {}
 
 fn as_json(view: &ObjectView, snapshot: &Snapshot, rate: f64) -> Value {
     let counters = &snapshot.counters;

@@ -15,6 +15,7 @@ use super::idle::{Idle, Stuck};
 use super::progress::Display;
 use crate::args::RunArgs;
 use crate::manifests::{self, Object, Place, secrets};
+use crate::say;
 
 /// How often the objects are looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -68,7 +69,7 @@ impl Session<'_> {
                 // Last: it is always ready while there is much to feed.
                 fed = feeding.next() => {
                     if let Err(error) = fed {
-                        eprintln!("keyweir: {}", error_chain(&error));
+                        say::err(format_args!("keyweir: {}", error_chain(&error)));
                         return Ended::FeedFailed;
                     }
                     if self.counted.elapsed() < TELL {
@@ -95,7 +96,7 @@ impl Session<'_> {
             }
             let kept = stuck.has_lasted(&views);
             if !kept.is_empty() {
-                kept.iter().for_each(|what| eprintln!("keyweir: {what}"));
+                kept.iter().for_each(|what| say::err(format_args!("keyweir: {what}")));
                 return Ended::Stuck;
             }
         }
