@@ -18,6 +18,7 @@
 pub mod broker;
 pub mod cache;
 pub mod cluster;
+pub mod disk;
 pub mod etcd;
 pub mod fleet;
 pub mod http;

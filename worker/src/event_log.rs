@@ -111,6 +111,8 @@ pub struct EventLogError {
 /// Writes the event log. A log that can't be written is said once and costs no record anything.
 pub struct EventLog {
     file: BufWriter<File>,
+    /// The line that is being written.
+    text: Vec<u8>,
     member: Arc<str>,
     began: Instant,
     broken: bool,
@@ -122,7 +124,7 @@ impl EventLog {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.map_err(|source| EventLogError { path: path.to_owned(), source })?;
         let file = BufWriter::with_capacity(256 * 1024, file);
-        let mut log = Self { file, member, began: Instant::now(), broken: false };
+        let mut log = Self { file, text: Vec::new(), member, began: Instant::now(), broken: false };
         // A killed predecessor may have left half a line: what follows must not be glued to it.
         if log.file.get_ref().metadata().is_ok_and(|known| known.len() > 0) {
             log.file.write_all(b"\n").map_err(|source| EventLogError { path: path.to_owned(), source })?;
@@ -149,8 +151,11 @@ impl EventLog {
     }
 
     fn write(&mut self, line: &Line) {
-        let written = serde_json::to_writer(&mut self.file, line).map_err(std::io::Error::from);
-        let written = written.and_then(|()| self.file.write_all(b"\n"));
+        self.text.clear();
+        let written = serde_json::to_writer(&mut self.text, line).map_err(std::io::Error::from);
+        self.text.push(b'\n');
+        // A line is taken whole or, while the disk is full, not at all.
+        let written = written.and_then(|()| self.file.write_all(&self.text));
         self.note(written);
     }
 

@@ -6,6 +6,7 @@
 
 mod changes;
 mod ends;
+mod full;
 mod inputs;
 mod kills;
 mod life;

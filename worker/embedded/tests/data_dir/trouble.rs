@@ -2,56 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keyweir_core::{Checkpoint, Fence, Offset, ShardId, ShardIndex};
+use keyweir_e2e::disk::Disk;
 use keyweir_embedded::{AppendError, DataDir, DataDirOptions, OpenError, StoreError};
-use keyweir_engine::{NewRecord, error_chain};
 use keyweir_engine::ports::{CheckpointError, CheckpointStore, Intake, Reader, Source};
+use keyweir_engine::{NewRecord, error_chain};
 
 const MB: u64 = 1 << 20;
-
-/// A small disk of its own, unmounted at the end.
-struct Disk {
-    path: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Disk {
-    /// `None` where mounting is not allowed.
-    fn mount(bytes: u64) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().to_owned();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
-            .arg(&path)
-            .status();
-        let mounted = mounted.is_ok_and(|status| status.success());
-        if !mounted {
-            eprintln!("not tried: mounting a small disk is not allowed here");
-        }
-        mounted.then_some(Self { path, _dir: dir })
-    }
-
-    /// Takes space away until only so much is left.
-    fn fill(&self, left: u64) {
-        let disk = nix::sys::statvfs::statvfs(&self.path).unwrap();
-        let free = disk.blocks_available() * disk.fragment_size();
-        fs::write(self.path.join("ballast"), vec![1; (free - left) as usize]).unwrap();
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.path.join("ballast")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
-    }
-}
 
 fn options(reserve: u64) -> DataDirOptions {
     DataDirOptions { reserve, ..DataDirOptions::default() }
@@ -89,10 +49,10 @@ async fn read_all(data: &DataDir, count: i64) {
 #[tokio::test]
 async fn appends_are_refused_before_the_disk_is_full_and_go_on_when_there_is_room() {
     let Some(disk) = Disk::mount(400 * MB) else { return };
-    let data = DataDir::open(disk.path.join("data"), options(64 * MB)).unwrap();
+    let data = DataDir::open(disk.path().join("data"), options(64 * MB)).unwrap();
     let log = data.log();
     log.append("t", records(100)).await.unwrap();
-    disk.fill(64 * MB);
+    disk.fill(64 * MB).unwrap();
     let full = log.append("t", records(100)).await.unwrap_err();
     assert!(matches!(&full, AppendError::Store { source: StoreError::DiskFull { .. }, .. }), "{full:?}");
     let shard = ShardId::new("t", 0);
@@ -100,7 +60,7 @@ async fn appends_are_refused_before_the_disk_is_full_and_go_on_when_there_is_roo
     let refused = data.checkpoints("o").save(vec![(shard.clone(), checkpoint.clone())]).await;
     assert!(matches!(refused, Err(CheckpointError::Unreachable { .. })), "{refused:?}");
     read_all(&data, 100).await;
-    disk.make_room();
+    disk.make_room().unwrap();
     log.append("t", records(100)).await.unwrap();
     data.checkpoints("o").save(vec![(shard, checkpoint)]).await.unwrap();
     read_all(&data, 200).await;
@@ -109,12 +69,12 @@ async fn appends_are_refused_before_the_disk_is_full_and_go_on_when_there_is_roo
 #[tokio::test]
 async fn a_store_that_met_a_full_disk_is_opened_anew_when_there_is_room() {
     let Some(disk) = Disk::mount(200 * MB) else { return };
-    let data = DataDir::open(disk.path.join("data"), options(0)).unwrap();
+    let data = DataDir::open(disk.path().join("data"), options(0)).unwrap();
     let log = data.log();
     let mut acknowledged = 0;
     log.append("t", records(1_000)).await.unwrap();
     acknowledged += 1_000;
-    disk.fill(8 * MB);
+    disk.fill(8 * MB).unwrap();
     let full = loop {
         match log.append("t", records(500)).await {
             Ok(_) => acknowledged += 500,
@@ -122,7 +82,7 @@ async fn a_store_that_met_a_full_disk_is_opened_anew_when_there_is_room() {
         }
     };
     assert!(is_disk_full(&full), "{full:?}");
-    disk.make_room();
+    disk.make_room().unwrap();
     let start = Instant::now();
     while let Err(error) = log.append("t", records(100)).await {
         assert!(is_disk_full(&error), "{error:?}");
@@ -131,7 +91,7 @@ async fn a_store_that_met_a_full_disk_is_opened_anew_when_there_is_room() {
     }
     read_all(&data, acknowledged + 100).await;
     drop((log, data));
-    read_all(&DataDir::open(disk.path.join("data"), options(0)).unwrap(), acknowledged + 100).await;
+    read_all(&DataDir::open(disk.path().join("data"), options(0)).unwrap(), acknowledged + 100).await;
 }
 
 /// Enough that some lie in tables and some in the journal.

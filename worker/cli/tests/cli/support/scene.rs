@@ -13,6 +13,8 @@ use super::running::Running;
 /// One test's directory; it goes with the test.
 pub(crate) struct Scene {
     directory: tempfile::TempDir,
+    /// Where the data directory is, unless it is in here.
+    data: Option<PathBuf>,
     pub(crate) effects: Effects,
 }
 
@@ -64,7 +66,12 @@ impl Scene {
     pub(crate) fn set() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let effects = Effects::make(directory.path());
-        Self { directory, effects }
+        Self { directory, data: None, effects }
+    }
+
+    /// With its data directory elsewhere.
+    pub(crate) fn with_data(self, data: PathBuf) -> Self {
+        Self { data: Some(data), ..self }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -72,7 +79,7 @@ impl Scene {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.path("data")
+        self.data.clone().unwrap_or_else(|| self.path("data"))
     }
 
     pub(crate) fn events(&self) -> PathBuf {
@@ -121,10 +128,13 @@ impl Scene {
         Ended::of(output.expect("keyweir starts"))
     }
 
-    fn run_command(&self, manifest: &Path, from: &From, more: &[&str]) -> Command {
+    /// A `keyweir run`, not yet started.
+    pub(crate) fn run_command(&self, manifest: &Path, from: &From, more: &[&str]) -> Command {
         let mut command = self.command(&["run", "--listen", "127.0.0.1:0", "--progress", "json"]);
         command.args(["--data".as_ref(), self.data().as_os_str()]);
-        command.args(["--event-log".as_ref(), self.events().as_os_str()]);
+        if !more.contains(&"--event-log") {
+            command.args(["--event-log".as_ref(), self.events().as_os_str()]);
+        }
         command.args(["-f".as_ref(), manifest.as_os_str()]);
         command.args(from.flags()).args(more);
         command
@@ -141,6 +151,11 @@ impl Scene {
 
     /// Sends a file's records; `properties` are for Kafka's client.
     pub(crate) fn send_file(&self, from: &From, name: &str, properties: &[&str]) {
+        self.try_send(from, name, properties).must(0);
+    }
+
+    /// As [`Scene::send_file`], which may fail.
+    pub(crate) fn try_send(&self, from: &From, name: &str, properties: &[&str]) -> Ended {
         let (data, sent) = (self.data().display().to_string(), self.path("sent.jsonl").display().to_string());
         let mut arguments = vec!["send", from.topic(), "--file", name, "--log", &sent];
         match from {
@@ -150,7 +165,7 @@ impl Scene {
                 arguments.extend(properties);
             }
         }
-        self.keyweir(&arguments).must(0);
+        self.keyweir(&arguments)
     }
 
     /// Holds the event log against what was sent: nothing lost, no order broken. Gives what was counted.
