@@ -24,7 +24,7 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("keyweir-operator", &["contract", "crds", "render"]),
     ("keyweir", &["contract", "core", "crds", "embedded", "engine", "kafka", "render", "worker"]),
     ("keyweir-e2e", &[]),
-    ("keyweir-bench", &["contract", "e2e", "handlers", "worker"]),
+    ("keyweir-bench", &["contract", "e2e", "engine", "handlers", "worker"]),
 ];
 
 /// Crates whose tests may start real servers, which is what `keyweir-e2e` is for.

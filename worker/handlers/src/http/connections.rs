@@ -296,5 +296,8 @@ fn unreachable(error: &(dyn Error + 'static)) -> Failure {
 }
 
 fn lost(error: &(dyn Error + 'static)) -> Failure {
-    Failure::new(reason::CONNECTION_LOST, format!("the connection was lost after sending: {}", error_chain(error)))
+    Failure::new(
+        reason::CONNECTION_LOST,
+        format!("the connection was lost after sending: {}", error_chain(error)),
+    )
 }
