@@ -3,7 +3,8 @@
 #   make test      everything that must hold, against a real Kafka broker, a real etcd, a real Kubernetes
 #   make check     before each commit: format, lints, tests that need no server
 #   make bench     the open benchmark beside the peers; BENCH="--help" shows its options
-#   make chaos     the long fault runs; CHAOS=short for the short ones, KEYWEIR_SEED=7 for another storm
+#   make chaos     the long fault runs; CHAOS=short for the short ones, KEYWEIR_SEED=7 for another storm,
+#                  KEYWEIR_KEEP=DIR keeps the logs of one that fails
 #   make cluster   a real Kubernetes of one node; make cluster-down ends it; make images makes its images
 .DEFAULT_GOAL := help
 .PHONY: help run build test check bench chaos cluster cluster-down images

@@ -1,5 +1,6 @@
 //! A part's own directory under the system's temporary one. It goes when the part goes; what a killed
-//! test run left behind goes with the next run.
+//! test run left behind goes with the next run. With `KEYWEIR_KEEP=DIR` that of a failed test is moved to that
+//! directory instead, for whoever looks for the reason.
 
 use std::fs::{self, File};
 use std::io;
@@ -32,6 +33,21 @@ impl Scratch {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(keep) = std::env::var_os("KEYWEIR_KEEP")
+            && let Some(name) = self.path().file_name()
+        {
+            let kept = Path::new(&keep).join(name);
+            match fs::create_dir_all(&keep).and_then(|()| fs::rename(self.path(), &kept)) {
+                Ok(()) => eprintln!("kept: {}", kept.display()),
+                Err(error) => eprintln!("could not keep {}: {error}", self.path().display()),
+            }
+        }
     }
 }
 

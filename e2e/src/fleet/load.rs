@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::client::ClientContext;
-use rdkafka::error::KafkaError as ClientError;
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
@@ -106,9 +106,15 @@ impl Pace {
         let mut sent: u64 = 0;
         while !stop.load(Ordering::Relaxed) {
             let due = began.elapsed().as_micros() as u64 * u64::from(self.records_per_second) / 1_000_000;
-            while sent < due {
-                self.send(sent)?;
-                sent += 1;
+            while sent < due && !stop.load(Ordering::Relaxed) {
+                match self.send(sent) {
+                    Ok(()) => sent += 1,
+                    // The broker is away and everything waits for it: so does this.
+                    Err(ClientError::MessageProduction(RDKafkaErrorCode::QueueFull)) => {
+                        std::thread::sleep(STEP);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             std::thread::sleep(STEP);
         }
