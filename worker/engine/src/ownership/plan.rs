@@ -7,6 +7,9 @@
 //!  I own it                 nothing (adopt it, if its claim  release it once the target has accepted
 //!                           was answered by silence)
 //! ```
+//! Under one fence a shard is opened once. An owner key of ours under which the pumps have had the shard before is
+//! given up and claimed anew: what was handled since its last checkpoint is handled again under a newer fence, as
+//! after a crash, and never behind the back of those who saw the old one.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -117,6 +120,8 @@ pub(super) struct Situation<'a> {
     pub(super) view: &'a View,
     pub(super) me: &'a MemberId,
     pub(super) local: &'a HashMap<ShardId, Local>,
+    /// The newest fence under which the pumps have had each shard.
+    pub(super) opened: &'a HashMap<ShardId, Fence>,
     /// Accepts that are being written or withdrawn.
     pub(super) accepting: &'a HashMap<ShardId, Accepting>,
     pub(super) leaving: Option<Leaving>,
@@ -221,8 +226,13 @@ impl Situation<'_> {
     fn plan_mine(&self, plan: &mut Plan, shard: &ShardId, target: Option<&MemberId>, now: Instant) {
         match self.local.get(shard) {
             None => {
-                let created = self.view.owner(shard).map(|seen| seen.created);
-                plan.adopt.extend(created.map(|created| (shard.clone(), created)));
+                let Some(created) = self.view.owner(shard).map(|seen| seen.created) else {
+                    return;
+                };
+                match self.opened.get(shard).filter(|fence| fence.revision == created) {
+                    Some(fence) => plan.release.push((shard.clone(), *fence, Handing::ToNobody)),
+                    None => plan.adopt.push((shard.clone(), created)),
+                }
             }
             Some(Local::Owned(fence) | Local::Opening(fence)) => {
                 let handing = match target {
@@ -248,4 +258,65 @@ impl Situation<'_> {
 
 fn wake(plan: &mut Plan, at: Instant) {
     plan.wake = Some(plan.wake.map_or(at, |wake| wake.min(at)));
+}
+
+#[cfg(test)]
+mod tests {
+    use keyweir_contract::keys::ObjectPrefix;
+
+    use super::*;
+    use crate::ownership::values::{FORM, MemberValue, OwnerValue, ShardListValue, write};
+    use crate::ports::{Entry, Listing};
+
+    fn entry(key: &str, value: bytes::Bytes, revision: u64) -> Entry {
+        let key = format!("/kw/shop/orders/live/{key}");
+        Entry { key, value, create_revision: revision, mod_revision: revision, lease: None }
+    }
+
+    /// One member, which owns one shard since revision 3.
+    fn view(me: &MemberId) -> View {
+        let member = MemberValue {
+            form: FORM,
+            address: None,
+            capacity: 1,
+            zone: None,
+            healthy: true,
+            leaving: false,
+            rules: Rules::NEWEST,
+            program: "0.1.0".into(),
+            since: 0,
+            streams: None,
+        };
+        let owner = OwnerValue { form: FORM, member: me.clone(), since: 0 };
+        let list = ShardListValue::grown(&ShardListValue::default(), &[ShardId::new("orders", 0)]);
+        let entries = vec![
+            entry(&format!("members/{me}"), write(&member), 1),
+            entry("shards", write(&list.expect("it has grown")), 2),
+            entry("owners/orders/0", write(&owner), 3),
+        ];
+        let mut view = View::new(ObjectPrefix::new("kw", "shop", "orders"));
+        view.replace(&Listing { revision: 3, entries });
+        view
+    }
+
+    fn plan_of(opened: &HashMap<ShardId, Fence>) -> Plan {
+        let me = MemberId::new("pod-1", 1);
+        let view = view(&me);
+        let (local, accepting) = (HashMap::new(), HashMap::new());
+        let situation =
+            Situation { view: &view, me: &me, local: &local, opened, accepting: &accepting, leaving: None };
+        situation.plan(&mut Unclaimed::default(), Instant::now())
+    }
+
+    #[test]
+    fn an_owner_key_that_we_know_nothing_of_is_adopted_once() {
+        let shard = ShardId::new("orders", 0);
+        let unknown = plan_of(&HashMap::new());
+        assert_eq!((unknown.adopt, unknown.release), (vec![(shard.clone(), 3)], vec![]));
+        let older = plan_of(&HashMap::from([(shard.clone(), Fence::new(1, 2))]));
+        assert_eq!((older.adopt, older.release), (vec![(shard.clone(), 3)], vec![]));
+        let fence = Fence::new(1, 3);
+        let known = plan_of(&HashMap::from([(shard.clone(), fence)]));
+        assert_eq!((known.adopt, known.release), (vec![], vec![(shard, fence, Handing::ToNobody)]));
+    }
 }

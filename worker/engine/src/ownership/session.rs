@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
-use keyweir_core::{ShardId, Standing};
+use keyweir_core::{Fence, ShardId, Standing};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,8 @@ pub(super) struct Session<'a> {
     seen_myself: bool,
 
     local: HashMap<ShardId, Local>,
+    /// The newest fence under which the pumps have had each shard.
+    opened: HashMap<ShardId, Fence>,
     accepting: HashMap<ShardId, Accepting>,
     unclaimed: Unclaimed,
     departing: Departing,
@@ -145,6 +147,7 @@ impl<'a> Session<'a> {
             listing_wait: Duration::ZERO,
             seen_myself: false,
             local: HashMap::new(),
+            opened: HashMap::new(),
             accepting: HashMap::new(),
             unclaimed: Unclaimed::default(),
             departing: Departing::default(),

@@ -126,6 +126,7 @@ impl Session<'_> {
             view: &self.view,
             me: &self.desk.me,
             local: &self.local,
+            opened: &self.opened,
             accepting: &self.accepting,
             leaving: self.leaving,
         };
@@ -148,7 +149,8 @@ impl Session<'_> {
             self.start(self.desk.clone().claim(plan.claim));
         }
         if !plan.adopt.is_empty() {
-            for (shard, _) in &plan.adopt {
+            for (shard, created) in &plan.adopt {
+                tracing::info!(%shard, created, "an owner key of ours whose claim was not answered: taking it up");
                 self.local.insert(shard.clone(), Local::Claiming);
             }
             self.start(self.desk.clone().adopt(plan.adopt));

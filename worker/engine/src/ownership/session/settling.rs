@@ -244,6 +244,7 @@ impl Session<'_> {
         let inherited = self.elsewhere.take_over(&self.view, &shard, &checkpoint);
         self.report.counters.taken_over += inherited.executing.len() as u64;
         self.local.insert(shard.clone(), Local::Owned(fence));
+        self.opened.insert(shard.clone(), fence);
         self.hindrances.clear(&About::Opening(shard.clone()));
         let ownership = Ownership { shard: shard.clone(), fence, checkpoint, executing: inherited.executing };
         let mut told = self.pumps.own(ownership).await;
