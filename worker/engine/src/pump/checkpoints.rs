@@ -124,7 +124,9 @@ where
         self.counters.checkpoints += 1;
         let mut mirrors = Vec::with_capacity(saved.len());
         for SavedShard { shard: index, frontier, closing, mirror } in saved {
-            if let Some(shard) = self.shard(index).filter(|shard| *shard.id == mirror.shard) {
+            // What was saved of an earlier tenure says nothing of the present one.
+            let same = |shard: &&mut Shard| *shard.id == mirror.shard && shard.fence == mirror.fence;
+            if let Some(shard) = self.shard(index).filter(same) {
                 shard.durable = frontier;
                 if let Some(trial) = &mut shard.trial {
                     trial.saved(mirror.sequence);
