@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::moves::Mover;
 use crate::peers::PeerName;
 use crate::plan::Shape;
 
@@ -69,6 +70,15 @@ pub enum Command {
         /// `name=value` settings.
         words: Vec<String>,
     },
+    /// What joins, leaves, kills and freezes of members cost, ours beside others'.
+    Moves {
+        /// Only these.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        movers: Vec<Mover>,
+        /// How often each goes through all changes; the worst counts.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+    },
     /// Writes table and plot again from a file of results.
     Report {
         /// The JSON file.
@@ -80,4 +90,5 @@ const EXAMPLES: &str = "Examples:
   keyweir-bench --size smoke
   keyweir-bench --peers ours,bare --handlers 0 --records 25000000 --repeat 3
   keyweir-bench --size long --out target/bench
+  keyweir-bench moves --movers ours,group --rounds 1
   keyweir-bench report target/bench/results.json";

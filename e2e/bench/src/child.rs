@@ -4,11 +4,12 @@
 //! the end of its window; then it waits to be killed, so that its memory can still be read.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::peers::{bare, ours};
+use crate::peers::{self, bare, group, ours};
 use crate::service;
 
 /// What a contender is to do. Travels as `name=value` words, which every language reads.
@@ -63,13 +64,9 @@ impl Task {
     /// # Errors
     /// When one is missing or no number where it must be.
     pub fn of(words: &[String]) -> Result<Task, String> {
-        let text = |name: &str| {
-            let found = words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-            found.map(str::to_owned).ok_or_else(|| format!("failed to find {name}="))
-        };
-        let number =
-            |name: &str| text(name)?.parse::<u64>().map_err(|_| format!("failed to read {name} as a number"));
-        let small = |name: &str| u32::try_from(number(name)?).map_err(|_| format!("failed to fit {name}"));
+        let text = |name: &str| text(words, name);
+        let number = |name: &str| number(words, name);
+        let small = |name: &str| small(words, name);
         Ok(Task {
             bootstrap: text("bootstrap")?,
             topic: text("topic")?,
@@ -83,6 +80,67 @@ impl Task {
             warm_up: Duration::from_millis(number("warm_up_ms")?),
         })
     }
+}
+
+/// What a member of a group is told whose members come and go. It works until it is asked to end, and writes to its
+/// log when each record has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// `host:port` of the broker.
+    pub bootstrap: String,
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// How many partitions the topic has.
+    pub partitions: u32,
+    /// How long the handler sleeps.
+    pub handler: Duration,
+    /// A line of JSON for each record that has ended: step, verdict, partition, offset, wallMs.
+    pub log: PathBuf,
+}
+
+impl Member {
+    /// As words for a command line.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        vec![
+            format!("bootstrap={}", self.bootstrap),
+            format!("topic={}", self.topic),
+            format!("group={}", self.group),
+            format!("partitions={}", self.partitions),
+            format!("handler_ms={}", self.handler.as_millis()),
+            format!("log={}", self.log.display()),
+        ]
+    }
+
+    /// From the words of a command line.
+    ///
+    /// # Errors
+    /// When one is missing or no number where it must be.
+    pub fn of(words: &[String]) -> Result<Member, String> {
+        Ok(Member {
+            bootstrap: text(words, "bootstrap")?,
+            topic: text(words, "topic")?,
+            group: text(words, "group")?,
+            partitions: small(words, "partitions")?,
+            handler: Duration::from_millis(number(words, "handler_ms")?),
+            log: text(words, "log")?.into(),
+        })
+    }
+}
+
+fn text(words: &[String], name: &str) -> Result<String, String> {
+    let found = words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    found.map(str::to_owned).ok_or_else(|| format!("failed to find {name}="))
+}
+
+fn number(words: &[String], name: &str) -> Result<u64, String> {
+    text(words, name)?.parse().map_err(|_| format!("failed to read {name} as a number"))
+}
+
+fn small(words: &[String], name: &str) -> Result<u32, String> {
+    u32::try_from(number(words, name)?).map_err(|_| format!("failed to fit {name}"))
 }
 
 /// What a contender says of its window.
@@ -113,6 +171,9 @@ pub fn run(contender: &str, words: &[String]) -> Result<(), Box<dyn Error>> {
     if let ("service", [address]) = (contender, words) {
         return service::run(address);
     }
+    if contender == peers::GROUP {
+        return group::run(&Member::of(words)?);
+    }
     let task = Task::of(words)?;
     match contender {
         "ours" => ours::run(&task),
@@ -141,5 +202,19 @@ mod tests {
         };
         assert_eq!(Task::of(&task.words()), Ok(task));
         assert!(Task::of(&["topic=t".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_member_survives_its_words() {
+        let member = Member {
+            bootstrap: "127.0.0.1:9092".into(),
+            topic: "t".into(),
+            group: "g".into(),
+            partitions: 8,
+            handler: Duration::from_millis(10),
+            log: "events.jsonl".into(),
+        };
+        assert_eq!(Member::of(&member.words()), Ok(member));
+        assert_eq!(Member::of(&["topic=t".to_owned()]), Err("failed to find bootstrap=".to_owned()));
     }
 }

@@ -5,6 +5,7 @@
 //!                            │              counts, checks the order of each key (meter.rs)
 //!                            └─ processor time and memory of its process group, of the broker, of the rest
 //!  results.rs (JSON) ──> report.rs (Markdown) ──> plot.rs (SVG)
+//!  moves.rs ──> crews that share a topic (our fleet, peers/{group,gkes}) ──> joins, leaves, kills, freezes
 //! ```
 
 pub mod args;
@@ -13,6 +14,7 @@ pub mod child;
 pub mod dataset;
 pub mod machine;
 pub mod meter;
+pub mod moves;
 pub mod peers;
 pub mod plan;
 pub mod plot;

@@ -37,7 +37,11 @@ pub struct Load {
 }
 
 impl Load {
-    pub(super) fn start(
+    /// Begins to send `records_per_second` to all partitions of a topic, with `keys` keys; a key keeps its partition.
+    ///
+    /// # Errors
+    /// When no producer can be made.
+    pub fn start(
         kafka: &Kafka,
         topic: &str,
         partitions: i32,

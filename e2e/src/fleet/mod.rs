@@ -7,6 +7,7 @@
 //! ```
 //! The programs are those of `cargo build --release --locked --workspace --bins`.
 
+mod changes;
 mod link;
 mod load;
 mod proof;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+pub use changes::{Cost, CostTable, Crew, Trial};
 pub use link::Link;
 pub use load::unix_millis;
 pub use load::{Load, Sent};
@@ -345,14 +347,6 @@ impl Fleet {
         proof::verify(self.dir.path(), &self.event_logs(), &self.topic, sent)
     }
 
-    /// When records ended and shards moved, by all event logs together.
-    ///
-    /// # Errors
-    /// When the logs can't be read.
-    pub fn timeline(&self) -> Result<Timeline, FleetError> {
-        Timeline::read(&self.event_logs()).map_err(FleetError::Prepare)
-    }
-
     fn event_logs(&self) -> Vec<PathBuf> {
         (0..self.started).map(|number| self.event_log(number)).collect()
     }
@@ -361,6 +355,40 @@ impl Fleet {
     #[must_use]
     pub fn event_log(&self, number: usize) -> PathBuf {
         worker::event_log(self.dir.path(), number)
+    }
+}
+
+impl Crew for Fleet {
+    fn start(&mut self) -> Result<usize, FleetError> {
+        Fleet::start(self)
+    }
+
+    fn leave(&mut self, number: usize) -> Result<(), FleetError> {
+        Fleet::leave(self, number)
+    }
+
+    fn kill9(&mut self, number: usize) -> Result<(), FleetError> {
+        Fleet::kill9(self, number)
+    }
+
+    fn freeze(&mut self, number: usize) -> Result<(), FleetError> {
+        Fleet::freeze(self, number)
+    }
+
+    fn thaw(&mut self, number: usize) -> Result<(), FleetError> {
+        Fleet::thaw(self, number)
+    }
+
+    fn numbers(&self) -> Vec<usize> {
+        self.running().collect()
+    }
+
+    fn settle(&mut self) -> Result<(), FleetError> {
+        Fleet::settle(self)
+    }
+
+    fn logs(&self) -> Vec<PathBuf> {
+        self.event_logs()
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Timeline {
     done: HashMap<(i32, i64), u64>,
     /// When a shard got an owner.
     owned: Vec<(u64, i32)>,
+    /// Records that were done once more, each time.
+    again: usize,
 }
 
 /// End-to-end latencies of the records of a while, in milliseconds.
@@ -35,8 +37,24 @@ pub struct Latencies {
     pub moved: usize,
 }
 
+impl Latencies {
+    /// Takes the worse of each time, and all records.
+    pub(super) fn worsen(&mut self, other: &Latencies) {
+        self.records += other.records;
+        self.p50 = self.p50.max(other.p50);
+        self.p99 = self.p99.max(other.p99);
+        self.longest = self.longest.max(other.longest);
+        self.longest_unmoved = self.longest_unmoved.max(other.longest_unmoved);
+        self.moved = self.moved.max(other.moved);
+    }
+}
+
 impl Timeline {
-    pub(super) fn read(logs: &[PathBuf]) -> io::Result<Timeline> {
+    /// Reads event logs.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn read(logs: &[PathBuf]) -> io::Result<Timeline> {
         let mut timeline = Timeline::default();
         for log in logs {
             for line in BufReader::new(File::open(log)?).split(b'\n') {
@@ -55,12 +73,29 @@ impl Timeline {
         match line["step"].as_str()? {
             "owned" => self.owned.push((at, partition)),
             "ended" if line["verdict"] == "done" => {
-                let done = self.done.entry((partition, line["offset"].as_i64()?)).or_insert(at);
-                *done = at.min(*done);
+                let place = (partition, line["offset"].as_i64()?);
+                if let Some(done) = self.done.get_mut(&place) {
+                    *done = at.min(*done);
+                    self.again += 1;
+                } else {
+                    self.done.insert(place, at);
+                }
             }
             _ => {}
         }
         Some(())
+    }
+
+    /// How often a record was done that had been done before.
+    #[must_use]
+    pub fn done_again(&self) -> usize {
+        self.again
+    }
+
+    /// How many of these records were never done.
+    #[must_use]
+    pub fn never_done(&self, sent: &[Sent]) -> usize {
+        sent.iter().filter(|record| !self.done.contains_key(&(record.partition, record.offset))).count()
     }
 
     /// From the sending of a record to the end of its handler, for the records that were sent between two moments.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -25,26 +26,38 @@ func (store) ReceiveChange(streams.IncomingRecord) error { return nil }
 func (store) Revoked()                                   {}
 
 type task struct {
-	words                   map[string]string
+	words                   settings
 	handler, window, warmUp time.Duration
 	partitions, concurrency int
 	records                 int64
 }
 
-func readTask(words []string) task {
-	t := task{words: map[string]string{}}
+type settings map[string]string
+
+func readSettings(words []string) settings {
+	s := settings{}
 	for _, word := range words {
 		name, value, _ := strings.Cut(word, "=")
-		t.words[name] = value
+		s[name] = value
 	}
-	number := func(name string) int64 {
-		n, err := strconv.ParseInt(t.words[name], 10, 64)
-		if err != nil {
-			panic(fmt.Sprintf("failed to read %s: %v", name, err))
-		}
-		return n
+	return s
+}
+
+func (s settings) number(name string) int64 {
+	n, err := strconv.ParseInt(s[name], 10, 64)
+	if err != nil {
+		panic(fmt.Sprintf("failed to read %s: %v", name, err))
 	}
-	milliseconds := func(name string) time.Duration { return time.Duration(number(name)) * time.Millisecond }
+	return n
+}
+
+func (s settings) milliseconds(name string) time.Duration {
+	return time.Duration(s.number(name)) * time.Millisecond
+}
+
+func readTask(words []string) task {
+	t := task{words: readSettings(words)}
+	number, milliseconds := t.words.number, t.words.milliseconds
 	t.handler, t.window, t.warmUp = milliseconds("handler_ms"), milliseconds("window_ms"), milliseconds("warm_up_ms")
 	t.partitions, t.concurrency, t.records = int(number("partitions")), int(number("concurrency")), number("records")
 	return t
@@ -144,6 +157,10 @@ func (m *meter) say(elapsed time.Duration, ended, half int64) {
 }
 
 func main() {
+	if members := os.Args[1:]; slices.ContainsFunc(members, func(w string) bool { return strings.HasPrefix(w, "log=") }) {
+		work(members)
+		return
+	}
 	t := readTask(os.Args[1:])
 	m := &meter{task: t}
 	go m.watch()

@@ -2,7 +2,8 @@
 //! its defaults and once tuned for this work; both are shown.
 
 pub mod bare;
-mod gkes;
+pub mod gkes;
+pub mod group;
 pub mod ours;
 mod parallel_consumer;
 mod streamback;
@@ -20,6 +21,9 @@ use serde::{Deserialize, Serialize};
 use crate::child::Task;
 use crate::dataset::Format;
 use crate::plan::Aim;
+
+/// The word for a member of a consumer group, started by [`crate::moves`].
+pub const GROUP: &str = "group";
 
 /// Why a contender could not be built.
 #[derive(Debug, thiserror::Error)]
