@@ -8,13 +8,15 @@
 //! ```
 //!
 //! A lane is in exactly one state; only a ready lane is in line, and it joins at the back, so each busy key gets its
-//! turn and a hot one starves no other, nor is it left behind ([`ready`]). A record without an order has a lane of its own. Nothing
-//! here knows time, handlers or shards' ownership; `T` is whatever the pump needs to know of a record.
+//! turn and a hot one starves no other, nor is it left behind ([`ready`]). A record without an order has a lane of its own. Where
+//! memory is short, a lane keeps of its last records only where they stand ([`tail`]). Nothing here knows time, handlers or
+//! shards' ownership; `T` is whatever the pump needs to know of a record.
 //! Up: the [crate map](crate).
 
 mod key;
 mod ready;
 mod store;
+mod tail;
 
 use std::hash::BuildHasher;
 
@@ -25,6 +27,8 @@ pub use key::LaneKey;
 use key::StoredKey;
 use ready::Ready;
 use store::{Entries, Link};
+use tail::Tails;
+pub use tail::{Spilled, Tail};
 
 /// Handle of a lane. It stays valid while the lane is busy or waiting; a lane that was removed and whose place was
 /// taken again has another generation, so that a late handle meets nothing.
@@ -52,6 +56,8 @@ enum State {
     Waiting,
     /// A record of its key is outstanding elsewhere.
     Held,
+    /// All its records are spilled.
+    Dry,
     /// Free for reuse.
     Vacant,
 }
@@ -62,7 +68,9 @@ struct Lane {
     hash: u64,
     queue: Link,
     state: State,
-    /// How many records it has.
+    /// It has a tail of spilled records.
+    spilled: bool,
+    /// How many loaded records it has.
     length: u32,
     /// How many hand-overs hold this key; independent of the queue.
     holds: u32,
@@ -77,6 +85,7 @@ pub struct Lanes<T> {
     lanes: Vec<Lane>,
     vacant: Vec<u32>,
     entries: Entries<T>,
+    tails: Tails,
     ready: Vec<Ready>,
 }
 
@@ -89,6 +98,7 @@ impl<T> Lanes<T> {
             lanes: Vec::new(),
             vacant: Vec::new(),
             entries: Entries::default(),
+            tails: Tails::default(),
             ready: (0..routes.max(1)).map(|_| Ready::default()).collect(),
         }
     }
@@ -106,7 +116,7 @@ impl<T> Lanes<T> {
         let first = lane.queue.is_empty();
         lane.length += 1;
         self.entries.push(&mut lane.queue, route, item);
-        if first && lane.state == State::Vacant {
+        if first && matches!(lane.state, State::Vacant | State::Dry) {
             lane.state = State::Ready;
             let id = LaneId { place, generation: lane.generation };
             self.ready[usize::from(route)].join(id, false);
@@ -203,7 +213,7 @@ impl<T> Lanes<T> {
                 lane.state = State::Held;
                 self.ready.iter_mut().for_each(|ready| ready.leave(id));
             }
-            State::Vacant => lane.state = State::Held,
+            State::Vacant | State::Dry => lane.state = State::Held,
             State::Busy | State::Waiting | State::Held => {}
         }
         id
@@ -221,7 +231,7 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Takes out every record that `unwanted` names, except heads that are busy. For a shard that is released.
+    /// Takes out every loaded record that `unwanted` names, except heads that are busy. For a shard that is released.
     pub fn remove_where(&mut self, mut unwanted: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut removed = Vec::new();
         for place in 0..self.lanes.len() {
@@ -261,7 +271,7 @@ impl<T> Lanes<T> {
         self.lanes.len() - self.vacant.len()
     }
 
-    /// How many records are here, the outstanding ones included.
+    /// How many loaded records are here, the outstanding ones included.
     #[inline]
     pub fn records(&self) -> usize {
         self.entries.len()
@@ -275,16 +285,22 @@ impl<T> Lanes<T> {
         self.lanes.get(id.place as usize).filter(|lane| lane.generation == id.generation)
     }
 
-    /// After the head has gone or its wait is over: ready, held or removed.
+    /// After the head has gone or its wait is over: ready, held, dry or removed.
     fn settle(&mut self, id: LaneId) {
         let (records, keys) = (self.entries.len(), self.keys());
         let lane = &mut self.lanes[id.place as usize];
         let route = self.entries.front_route(&lane.queue);
+        if lane.spilled {
+            self.tails.feel(lane.length);
+        }
         if lane.holds > 0 {
             lane.state = State::Held;
         } else if let Some(route) = route {
             lane.state = State::Ready;
-            self.ready[usize::from(route)].join(id, ready::is_deep(lane.length, records, keys));
+            let deep = lane.spilled || ready::is_deep(lane.length, records, keys);
+            self.ready[usize::from(route)].join(id, deep);
+        } else if lane.spilled {
+            lane.state = State::Dry;
         } else {
             self.remove(id.place);
         }
@@ -326,9 +342,16 @@ impl<T> Lanes<T> {
             lane.hash = hash;
             return place;
         }
-        let lane =
-            Lane { key, hash, queue: Link::EMPTY, state: State::Vacant, length: 0, holds: 0, generation: 0 };
-        self.lanes.push(lane);
+        self.lanes.push(Lane {
+            key,
+            hash,
+            queue: Link::EMPTY,
+            state: State::Vacant,
+            spilled: false,
+            length: 0,
+            holds: 0,
+            generation: 0,
+        });
         (self.lanes.len() - 1) as u32
     }
 }

@@ -9,7 +9,7 @@
 //! - **A checkpoint repeats no completed record.** Who goes on from one is given exactly those records that were not
 //!   complete when it was written. One that is damaged, foreign or too new is refused, whatever its bytes.
 //! - **A key has at most one record outstanding**, here or elsewhere, and its records run in their order; a hot key
-//!   delays nobody but itself.
+//!   delays nobody but itself: of its last records only the places are kept where memory is short, and order holds.
 //! - **What is held is what was taken and is not complete.** Intake stops at the limit, goes on a quarter below it, and
 //!   never stops while nothing is held. A shard that stands still does not keep the others from going on.
 //! - **Waits never shrink up to their cap**, whatever the attempt, and the last attempt is the last.
@@ -46,7 +46,7 @@ pub mod retry;
 pub use budget::{Budget, BudgetLimits, Held, Intake};
 pub use checkpoint::{Checkpoint, DecodeError, FailedRecord};
 pub use ids::{Attempt, Fence, MemberId, Offset, ParseIdError, Seq, ShardId, ShardIndex, UnixMillis};
-pub use lanes::{LaneId, LaneKey, Lanes, Route};
+pub use lanes::{LaneId, LaneKey, Lanes, Route, Spilled, Tail};
 pub use lease::{LeaseClock, Standing};
 pub use ledger::{Charge, Completion, Ledger};
 pub use ranges::{OffsetRange, RangeSet};

@@ -99,6 +99,29 @@ impl<T> Entries<T> {
         }
     }
 
+    /// Each record, in order.
+    pub(super) fn iter(&self, link: &Link) -> impl Iterator<Item = &T> {
+        let first = self.entries.get(link.head as usize);
+        let entries = std::iter::successors(first, |entry| self.entries.get(entry.next as usize));
+        entries.filter_map(|entry| entry.item.as_ref())
+    }
+
+    /// Takes out all but the first `kept` records, which are at least one.
+    pub(super) fn cut(&mut self, link: &mut Link, kept: usize, mut removed: impl FnMut(T)) {
+        let mut last = link.head;
+        for _ in 1..kept {
+            last = self.entries.get(last as usize).map_or(NONE, |entry| entry.next);
+        }
+        let Some(entry) = self.entries.get_mut(last as usize) else { return };
+        let mut at = std::mem::replace(&mut entry.next, NONE);
+        link.tail = last;
+        while at != NONE {
+            let next = self.entries[at as usize].next;
+            self.vacate(at).into_iter().for_each(&mut removed);
+            at = next;
+        }
+    }
+
     #[inline]
     pub(super) fn front_route(&self, link: &Link) -> Option<Route> {
         self.entries.get(link.head as usize).map(|entry| entry.route)

@@ -1,8 +1,9 @@
-//! Laws of the lanes: order per key, one outstanding a key, nothing lost, nobody starved, whatever happens.
+//! Laws of the lanes: order per key, one outstanding a key, nothing lost, nobody starved, whatever happens; with tails
+//! that are spilled and refilled at any time.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use keyweir_core::{LaneId, LaneKey, Lanes, ShardIndex};
+use keyweir_core::{LaneId, LaneKey, Lanes, Offset, Seq, ShardIndex, Spilled};
 use proptest::prelude::*;
 
 use super::laws;
@@ -21,6 +22,8 @@ enum Step {
     Hold(u8),
     Release(usize),
     Remove(u8),
+    Spill(usize),
+    Refill(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -35,7 +38,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => any.clone().prop_map(Step::Wait),
         2 => any.clone().prop_map(Step::Resume),
         1 => (0..KEYS).prop_map(Step::Hold),
-        1 => any.prop_map(Step::Release),
+        1 => any.clone().prop_map(Step::Release),
+        2 => (0..4_usize).prop_map(Step::Spill),
+        6 => any.prop_map(Step::Refill),
         1 => (0..10_u8).prop_map(Step::Remove),
     ];
     prop::collection::vec(step, 0..300)
@@ -53,7 +58,15 @@ struct Model {
     busy: Vec<(LaneId, Item)>,
     waiting: Vec<(LaneId, Item)>,
     held: Vec<(LaneId, u8)>,
-    pushed: u32,
+    /// The key of each record that was pushed.
+    pushed: Vec<u8>,
+}
+
+/// Where a record stands: at its number. One in seven can't be read again.
+fn place(item: &Item) -> Option<Spilled> {
+    let number = item.1;
+    let (offset, seq) = (Offset(number.into()), Seq(number.into()));
+    (number % 7 != 3).then_some(Spilled { shard: ShardIndex(0), offset, seq })
 }
 
 fn key_of(bytes: &[u8; 1]) -> LaneKey<'_> {
@@ -66,13 +79,18 @@ fn key_of(bytes: &[u8; 1]) -> LaneKey<'_> {
 
 impl Model {
     fn push(&mut self, lanes: &mut Lanes<Item>, key: u8) {
-        let spot = lanes.find(key_of(&[key]));
-        lanes.push(spot, 0, (key, self.pushed));
-        match key {
-            KEYS => self.loose.push(self.pushed),
-            key => self.queues.entry(key).or_default().push_back(self.pushed),
+        let (spot, item) = (lanes.find(key_of(&[key])), (key, self.pushed.len() as u32));
+        match place(&item).filter(|_| lanes.spills(&spot)) {
+            Some(place) => lanes.push_spilled(spot, place),
+            // What can't be read again joins the loaded ones of a lane with a tail: it has no order there.
+            None if lanes.spills(&spot) => return,
+            None => lanes.push(spot, 0, item),
         }
-        self.pushed += 1;
+        match key {
+            KEYS => self.loose.push(item.1),
+            key => self.queues.entry(key).or_default().push_back(item.1),
+        }
+        self.pushed.push(key);
     }
 
     /// What a lane that was taken must be: the oldest of its key, of which nothing is outstanding or held.
@@ -128,6 +146,10 @@ impl Model {
                 lanes.release(lane);
             }
             Step::Remove(tenth) => {
+                let spilled = lanes.remove_spilled(|spilled| spilled.offset.0 % 10 == i64::from(tenth));
+                for number in spilled.iter().map(|spilled| spilled.seq.0 as u32) {
+                    self.gone((self.pushed[number as usize], number));
+                }
                 for item in lanes.remove_where(|(_, number)| number % 10 == u32::from(tenth)) {
                     self.gone(item);
                     // What waited for its next attempt is gone too: its lane no longer waits.
@@ -135,10 +157,24 @@ impl Model {
                     assert!(!self.busy.iter().any(|(_, busy)| *busy == item), "what is outstanding stays");
                 }
             }
+            Step::Spill(depth) => lanes.spill_beyond(depth, place, |_| ()),
+            Step::Refill(which) => self.refill(lanes, which),
             _ => {}
         }
         let records: usize = self.queues.values().map(VecDeque::len).sum();
-        assert_eq!(lanes.records(), records + self.loose.len());
+        assert_eq!(lanes.records() + lanes.spilled(), records + self.loose.len());
+        assert_eq!(lanes.spilled(), lanes.tails().map(|tail| tail.spilled.len()).sum::<usize>());
+        assert!(lanes.tails().all(|tail| !tail.spilled.is_empty()), "a tail that is through is none");
+    }
+
+    /// Some lane's first spilled record is read again.
+    fn refill(&mut self, lanes: &mut Lanes<Item>, which: usize) {
+        let tailed = lanes.tailed().max(1);
+        let lane = lanes.tails().nth(which % tailed).map(|tail| tail.lane);
+        if let Some((lane, first)) = lane.and_then(|lane| Some((lane, lanes.first_spilled(lane)?))) {
+            let number = first.seq.0 as u32;
+            lanes.refill(lane, 0, (self.pushed[number as usize], number));
+        }
     }
 
     /// Everything goes on, and everything comes out.
@@ -149,9 +185,10 @@ impl Model {
         while !self.waiting.is_empty() {
             self.step(lanes, &Step::Resume(0));
         }
-        while !self.busy.is_empty() || lanes.has_ready(0) {
+        while !self.busy.is_empty() || lanes.has_ready(0) || lanes.spilled() > 0 {
             self.step(lanes, &Step::Take);
             self.step(lanes, &Step::Complete(0));
+            self.step(lanes, &Step::Refill(0));
         }
         assert_eq!((lanes.records(), lanes.keys(), lanes.ready(0)), (0, 0, 0), "nothing is left");
     }
@@ -167,6 +204,25 @@ proptest! {
             model.step(&mut lanes, step);
         }
         model.drain(&mut lanes);
+    }
+
+    #[test]
+    fn a_lane_runs_thirsty_before_it_is_dry_and_when_it_is(records in 10..200_u32, depth in 1..10_usize) {
+        let mut lanes = Lanes::new(7, 1);
+        for number in 0..records {
+            let spot = lanes.find(LaneKey::Key { stream: 0, key: b"hot" });
+            lanes.push(spot, 0, (0, number * 7));
+        }
+        lanes.spill_beyond(depth, place, |_| ());
+        lanes.set_few(depth / 2);
+        prop_assert_eq!((lanes.records(), lanes.spilled()), (depth, records as usize - depth));
+        for loaded in (0..depth).rev() {
+            let lane = lanes.take(0).expect("what is loaded is ready");
+            lanes.complete(lane);
+            prop_assert_eq!(lanes.take_thirst(), loaded == depth / 2 || loaded == 0);
+        }
+        prop_assert!(!lanes.has_ready(0), "a dry lane starts nothing");
+        prop_assert_eq!(lanes.keys(), 1, "and is there");
     }
 
     #[test]
