@@ -86,7 +86,7 @@ const SPAWNS: &[(&str, &str)] = &[
         "worker/handlers/src/exec/launcher.rs",
         "a thread that starts children: they die with the thread that did",
     ),
-    ("worker/embedded/src/source.rs", "file I/O that blocks, awaited where it is asked for"),
+    ("worker/embedded/src/recall.rs", "file I/O that blocks, awaited where it is asked for"),
     (
         "worker/embedded/src/reader/mod.rs",
         "a thread that reads ahead, so that the pump never waits for the disk",

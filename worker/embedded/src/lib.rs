@@ -17,6 +17,7 @@ mod lock;
 mod log;
 mod parked;
 mod reader;
+mod recall;
 mod source;
 mod store;
 mod writer;

@@ -1,11 +1,13 @@
-//! `EmbeddedSource`: which partitions there are, where they begin and end.
+//! `EmbeddedSource`: which partitions there are, where they begin and end; records that are wanted again.
 
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use keyweir_core::{Offset, ShardId};
-use keyweir_engine::ports::{Bounds, Identity, Mirror, MirrorState, Source, SourceError, StartAt};
+use keyweir_engine::ports::{
+    Bounds, Identity, Mirror, MirrorState, Recall, Recalled, Source, SourceError, StartAt, Wanted,
+};
 
 use crate::log::read::{self, Sought};
 use crate::log::topic::{Topic, View};
@@ -62,6 +64,12 @@ pub(crate) fn source_error(what: &ShardId, error: StoreError) -> SourceError {
     let (what, damaged) = (what.to_string(), matches!(error, StoreError::Damaged { .. }));
     let source = Box::new(error);
     if damaged { SourceError::Damaged { what, source } } else { SourceError::Unreachable { what, source } }
+}
+
+impl Recall for EmbeddedSource {
+    fn recall(&self, wanted: Wanted) -> BoxFuture<'_, Result<Recalled, SourceError>> {
+        crate::recall::recall(self.view(), wanted).boxed()
+    }
 }
 
 impl Source for EmbeddedSource {

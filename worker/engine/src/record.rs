@@ -151,6 +151,12 @@ impl Arena {
             timestamp: origin.timestamp,
         }
     }
+
+    /// A copy of a record that shares no memory with it.
+    pub fn copy(&mut self, record: &Record) -> Record {
+        let origin = Origin { shard: record.shard, offset: record.offset, timestamp: record.timestamp };
+        self.record(origin, record.key(), record.value(), record.headers())
+    }
 }
 
 fn put_header(to: &mut BytesMut, name: &str, value: Option<&[u8]>) {

@@ -8,6 +8,7 @@
 //!  source.rs ──▶ topics.rs  (which partitions, where they begin and end, who the cluster is)
 //!           └──▶ offsets.rs (the group's offset: the mirror that tools read and reset)
 //!  producer.rs, checkpoints.rs, parked.rs: durable writes
+//!  recall.rs: records that are wanted again; look.rs reads for it and for parked.rs
 //! ```
 //!
 //! Partitions are started and stopped by hand and the group is never joined: a group here is a name under which
@@ -22,10 +23,12 @@ mod describe;
 mod error;
 mod fetch;
 mod intake;
+mod look;
 mod offsets;
 mod parked;
 mod producer;
 mod reader;
+mod recall;
 mod record;
 mod slots;
 mod source;
@@ -36,4 +39,5 @@ pub use config::{ConfigError, Connection, refused_property};
 pub use parked::KafkaParked;
 pub use producer::KafkaProducer;
 pub use reader::KafkaReader;
+pub use recall::KafkaRecall;
 pub use source::{KafkaSource, Mirroring};

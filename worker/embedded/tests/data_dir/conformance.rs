@@ -50,6 +50,7 @@ struct Embedded(DataDir);
 impl LogUnderTest for Embedded {
     type Reader = EmbeddedReader;
     type Source = EmbeddedSource;
+    type Recall = EmbeddedSource;
 
     async fn create(&self, topic: &str, partitions: u32) {
         let options = TopicOptions { partitions, ..TopicOptions::default() };
@@ -66,5 +67,9 @@ impl LogUnderTest for Embedded {
 
     fn reader(&self) -> EmbeddedReader {
         self.0.reader(1 << 20).unwrap()
+    }
+
+    fn recall(&self) -> EmbeddedSource {
+        self.0.source(Vec::new())
     }
 }

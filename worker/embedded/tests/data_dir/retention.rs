@@ -1,13 +1,14 @@
 //! Old records go by size and by age, from the front; readers behind them are told; a topic made anew is another one.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keyweir_core::{Offset, ShardId, ShardIndex};
 use keyweir_embedded::{DataDir, DataDirOptions, TopicOptions};
 use keyweir_engine::NewRecord;
-use keyweir_engine::ports::{Bounds, Intake, Reader, Source, SourceError};
+use keyweir_engine::ports::{Bounds, Intake, Reader, Recall, Source, SourceError, Wanted};
 
 fn open(path: &Path) -> DataDir {
     DataDir::open(path, DataDirOptions::default()).unwrap()
@@ -63,6 +64,27 @@ async fn records_go_when_they_are_old_and_their_offsets_are_not_used_again() {
     assert_eq!(bounds(&data).await, Bounds { first: Offset(10), end: Offset(10) });
     let place = data.log().append("t", kilobytes(1)).await.unwrap()[0];
     assert_eq!(place.offset, Offset(10));
+}
+
+#[tokio::test]
+async fn records_that_are_wanted_again_and_were_dropped_are_passed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = open(dir.path());
+    let options = TopicOptions { partitions: 2, retention_bytes: 1 << 20, ..TopicOptions::default() };
+    data.log().ensure_topic("t", options).await.unwrap();
+    for _ in 0..40 {
+        data.log().append("t", kilobytes(80)).await.unwrap();
+    }
+    let first = bounds(&data).await.first;
+    let wanted = Wanted {
+        shard: ShardIndex(4),
+        id: Arc::new(ShardId::new("t", 1)),
+        offsets: vec![Offset(3), Offset(first.0 - 1), first, Offset(3_199)],
+        bytes: 1 << 20,
+    };
+    let found = data.source(vec![]).recall(wanted).await.unwrap();
+    let offsets: Vec<_> = found.records.iter().map(|record| record.offset).collect();
+    assert_eq!((offsets, found.up_to), (vec![first, Offset(3_199)], Offset(3_200)));
 }
 
 #[tokio::test]

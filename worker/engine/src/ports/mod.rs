@@ -11,6 +11,7 @@ mod observer;
 mod parked_store;
 mod producer;
 mod reader;
+mod recall;
 mod renewals;
 mod source;
 
@@ -24,5 +25,6 @@ pub use observer::{Aside, Observer, RecordEvent, ShardEvent};
 pub use parked_store::{BlockedKey, ParkedError, ParkedId, ParkedRecord, ParkedStore};
 pub use producer::{ProduceError, Producer};
 pub use reader::{Batch, Intake, Reader};
+pub use recall::{Recall, Recalled, Search, Wanted};
 pub use renewals::{Pulse, Renewals, RenewalsTx};
 pub use source::{Bounds, Identity, Mirror, MirrorState, Source, SourceError, StartAt};

@@ -33,6 +33,7 @@ struct InMemory(MemoryLog);
 impl LogUnderTest for InMemory {
     type Reader = MemoryReader;
     type Source = Topics;
+    type Recall = MemoryLog;
 
     async fn create(&self, topic: &str, partitions: u32) {
         self.0.create(topic, partitions);
@@ -50,6 +51,10 @@ impl LogUnderTest for InMemory {
 
     fn reader(&self) -> MemoryReader {
         self.0.reader()
+    }
+
+    fn recall(&self) -> MemoryLog {
+        self.0.clone()
     }
 }
 

@@ -5,29 +5,26 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keyweir_engine::ports::{ParkedId, ParkedRecord};
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 
 use super::form;
-use crate::config::{CALL_TIMEOUT, ConfigError, Connection};
-use crate::context::Context;
-use crate::fetch::{Fetched, Fetcher, StartAt, Topic};
+use crate::config::{CALL_TIMEOUT, Connection};
+use crate::fetch::{Fetched, StartAt};
+use crate::look::{LookError, Looks, Place, Seen};
 use crate::topics;
 
-/// Messages taken at a time, and bytes the library may read ahead.
-const MOST: usize = 100;
+/// Bytes that the library may read ahead.
 const READ_AHEAD: usize = 4 << 20;
-const WAIT: Duration = Duration::from_millis(100);
 
 /// Why the topic could not be read. Always tried again.
 #[derive(Debug, Error)]
 pub(super) enum TailError {
-    #[error("failed to configure a client for the topic of parked records")]
-    Config(#[source] ConfigError),
+    #[error("failed to look at the topic of parked records")]
+    Look(#[source] LookError),
     #[error("failed to read the topic of parked records")]
     Read(#[source] KafkaError),
     #[error("failed to reach the end of the topic of parked records in time")]
@@ -36,33 +33,25 @@ pub(super) enum TailError {
 
 /// Where a parked record stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct Kept {
     partition: i32,
     offset: i64,
 }
 
 /// What is known of the topic so far.
 pub(super) struct Tail {
-    connection: Connection,
+    looks: Looks,
     topic: Arc<str>,
-    made: Option<Made>,
     /// The next offset of each partition; `None` = from the first one.
     next: Vec<Option<i64>>,
-    places: BTreeMap<ParkedId, Place>,
-}
-
-/// A client and what was made with it, dropped in this order.
-struct Made {
-    topic: Topic,
-    fetcher: Fetcher,
-    client: Arc<BaseConsumer<Context>>,
-    secrets: u64,
+    places: BTreeMap<ParkedId, Kept>,
 }
 
 impl Tail {
     /// Nothing is known yet. Connects when it is asked.
     pub(super) fn new(connection: Connection, topic: Arc<str>) -> Self {
-        Self { connection, topic, made: None, next: Vec::new(), places: BTreeMap::new() }
+        let looks = Looks::new(connection, READ_AHEAD);
+        Self { looks, topic, next: Vec::new(), places: BTreeMap::new() }
     }
 
     pub(super) fn knows(&self, id: &ParkedId) -> bool {
@@ -103,8 +92,8 @@ impl Tail {
 
     /// Reads all that was written since the last time.
     pub(super) fn read_on(&mut self) -> Result<(), TailError> {
-        let topic = Arc::clone(&self.topic);
-        let partitions = match topics::partitions(&self.made()?.client, &topic) {
+        let client = self.looks.client().map_err(TailError::Look)?;
+        let partitions = match topics::partitions(&client, &self.topic) {
             Ok(partitions) => partitions.len(),
             Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)) => 0,
             Err(error) => return Err(TailError::Read(error)),
@@ -122,7 +111,7 @@ impl Tail {
                 next = Some(offset + 1);
                 if let Some(id) = message.key().and_then(form::id) {
                     match message.value() {
-                        Some(_) => places.insert(id, Place { partition, offset }),
+                        Some(_) => places.insert(id, Kept { partition, offset }),
                         None => places.remove(&id),
                     };
                 }
@@ -140,55 +129,19 @@ impl Tail {
         &mut self,
         partition: i32,
         at: StartAt,
-        mut show: impl FnMut(&Fetched<'_>) -> bool,
+        show: impl FnMut(&Fetched<'_>) -> bool,
     ) -> Result<(), TailError> {
-        let deadline = Instant::now() + CALL_TIMEOUT;
-        let made = self.made()?;
-        made.fetcher.start(&made.topic, partition, at).map_err(TailError::Read)?;
-        let mut ended = None;
-        while ended.is_none() && Instant::now() < deadline {
-            made.fetcher.take(MOST, WAIT, |message| {
-                if ended.is_some() {
-                    return;
-                }
-                match message.error() {
-                    None if show(&message) => ended = Some(Ok(())),
-                    None => {}
-                    Some(RDKafkaErrorCode::PartitionEOF) => ended = Some(Ok(())),
-                    Some(code) => ended = Some(Err(TailError::Read(KafkaError::MessageConsumption(code)))),
-                }
-            });
-            // Log lines and errors go to the context.
-            let _ = made.client.poll(Duration::ZERO);
+        let place = Place { topic: &self.topic, partition, at };
+        match self.looks.look(&place, Instant::now() + CALL_TIMEOUT, show).map_err(TailError::Look)? {
+            Seen::Enough | Seen::End(_) => Ok(()),
+            Seen::Late => Err(TailError::Late),
+            Seen::Failed(code) => {
+                // Whatever it was, a new client and a new look from the first record are the surest way on.
+                self.looks.forget();
+                self.next.clear();
+                self.places.clear();
+                Err(TailError::Read(KafkaError::MessageConsumption(code)))
+            }
         }
-        let _ = made.fetcher.stop(&made.topic, partition);
-        if let Some(Err(TailError::Read(_))) = ended {
-            // Whatever it was, a new client and a new look from the first record are the surest way on.
-            self.made = None;
-            self.next.clear();
-            self.places.clear();
-        }
-        ended.unwrap_or(Err(TailError::Late))
-    }
-
-    fn made(&mut self) -> Result<&mut Made, TailError> {
-        let secrets = self.connection.fingerprint();
-        if self.made.as_ref().is_some_and(|made| made.secrets != secrets) {
-            self.made = None;
-        }
-        if self.made.is_none() {
-            let mut config = self.connection.reading(READ_AHEAD).map_err(TailError::Config)?;
-            // Each look begins where the last one may still be waiting for more.
-            config.set("fetch.wait.max.ms", "10");
-            let client: BaseConsumer<Context> = config
-                .create_with_context(Context::default())
-                .map_err(|source| ConfigError::Client { cluster: self.connection.name(), source })
-                .map_err(TailError::Config)?;
-            let client = Arc::new(client);
-            let fetcher = Fetcher::new(Arc::clone(&client), MOST);
-            let topic = fetcher.topic(&self.topic).map_err(TailError::Read)?;
-            self.made = Some(Made { topic, fetcher, client, secrets });
-        }
-        self.made.as_mut().ok_or(TailError::Late)
     }
 }

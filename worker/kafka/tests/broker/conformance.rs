@@ -6,7 +6,9 @@ use keyweir_e2e::{parts, wait};
 use keyweir_engine::NewRecord;
 use keyweir_engine::ports::{ParkedId, ParkedRecord, ParkedStore, Producer};
 use keyweir_engine::testing::conformance::{self, LogUnderTest};
-use keyweir_kafka::{GroupCheckpoints, KafkaParked, KafkaProducer, KafkaReader, KafkaSource, Mirroring};
+use keyweir_kafka::{
+    GroupCheckpoints, KafkaParked, KafkaProducer, KafkaReader, KafkaRecall, KafkaSource, Mirroring,
+};
 
 use super::reading::{SOON, connection};
 
@@ -81,6 +83,7 @@ impl Log {
 impl LogUnderTest for Log {
     type Reader = KafkaReader;
     type Source = KafkaSource;
+    type Recall = KafkaRecall;
 
     async fn create(&self, topic: &str, partitions: u32) {
         // Some records here are years old.
@@ -103,5 +106,9 @@ impl LogUnderTest for Log {
 
     fn reader(&self) -> KafkaReader {
         KafkaReader::new(connection(self.kafka.bootstrap()), 1 << 20).unwrap()
+    }
+
+    fn recall(&self) -> KafkaRecall {
+        KafkaRecall::new(connection(self.kafka.bootstrap()))
     }
 }

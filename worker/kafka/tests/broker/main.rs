@@ -9,5 +9,6 @@ mod outages;
 mod producing;
 mod ranges;
 mod reading;
+mod recall;
 mod records;
 mod volume;

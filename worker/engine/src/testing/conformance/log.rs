@@ -1,4 +1,4 @@
-//! What every log owes: a `Source` and its `Reader` together.
+//! What every log owes: a `Source`, its `Reader` and its `Recall` together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use bytes::Bytes;
 use keyweir_core::{Offset, ShardId, ShardIndex};
 use tokio::time::timeout;
 
-use crate::ports::{Batch, Bounds, Intake, MirrorState, Reader, Source, SourceError, StartAt};
+use super::recall;
+use crate::ports::{Batch, Bounds, Intake, MirrorState, Reader, Recall, Source, SourceError, StartAt};
 use crate::record::{NewRecord, Record};
 
 /// How long anything may take that must happen.
@@ -21,6 +22,8 @@ pub trait LogUnderTest {
     type Reader: Reader;
     /// Its cold half.
     type Source: Source;
+    /// Its way to records that were read before.
+    type Recall: Recall;
 
     /// Makes a topic.
     fn create(&self, topic: &str, partitions: u32) -> impl Future<Output = ()>;
@@ -33,6 +36,9 @@ pub trait LogUnderTest {
 
     /// A reader with nothing open.
     fn reader(&self) -> Self::Reader;
+
+    /// A way to records that were read before.
+    fn recall(&self) -> Self::Recall;
 }
 
 /// Holds a log to its obligations. The topics it makes begin with `name`.
@@ -45,9 +51,10 @@ pub async fn log<L: LogUnderTest>(name: &str, log: &L) {
     a_paused_shard_stops_soon_and_loses_nothing(name, log).await;
     a_dropped_call_loses_nothing(name, log).await;
     a_waiting_reader_is_woken(name, log).await;
+    recall::records_come_back(name, log).await;
 }
 
-fn record(partition: u32, value: impl Into<Bytes>) -> NewRecord {
+pub(super) fn record(partition: u32, value: impl Into<Bytes>) -> NewRecord {
     let partition = Some(partition);
     NewRecord {
         key: Some(Bytes::from_static(b"k")),
@@ -67,7 +74,7 @@ async fn next<R: Reader>(reader: &mut R) -> Intake {
 }
 
 /// Reads until `count` records have come. Troubles that the log reports on its way are passed over.
-async fn read<R: Reader>(reader: &mut R, count: usize) -> Vec<Record> {
+pub(super) async fn read<R: Reader>(reader: &mut R, count: usize) -> Vec<Record> {
     let mut records = Vec::new();
     while records.len() < count {
         if let Intake::Batch(Batch { records: more, .. }) = next(reader).await {

@@ -9,6 +9,7 @@ pub mod lease_store;
 mod checkpoint_store;
 mod log;
 mod parked_store;
+mod recall;
 
 pub use checkpoint_store::checkpoint_store;
 pub use log::{LogUnderTest, a_late_topic_is_read, log, log_survives_reopening};

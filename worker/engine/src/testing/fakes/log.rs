@@ -1,7 +1,8 @@
-//! A log of topics in memory: a `Source` and its readers.
+//! A log of topics in memory: a `Source`, its readers, and the way to read records again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -10,7 +11,8 @@ use tokio::sync::Notify;
 
 use super::lock;
 use crate::ports::{
-    Batch, Bounds, Identity, Intake, Mirror, MirrorState, Reader, Source, SourceError, StartAt,
+    Batch, Bounds, Identity, Intake, Mirror, MirrorState, Reader, Recall, Recalled, Search, Source,
+    SourceError, StartAt, Wanted,
 };
 use crate::record::{NewRecord, Record};
 
@@ -64,6 +66,13 @@ impl MemoryLog {
         state.shards.entry(ShardId::new(topic, partition)).or_default().end += offsets;
         drop(state);
         self.grown.notify_waiters();
+    }
+
+    /// Drops all that is below an offset, as retention does.
+    pub fn drop_below(&self, topic: &str, partition: u32, offset: Offset) {
+        if let Some(partition) = lock(&self.state).shards.get_mut(&ShardId::new(topic, partition)) {
+            partition.records.retain(|kept, _| *kept >= offset);
+        }
     }
 
     /// Makes the cold calls fail, or work again.
@@ -171,6 +180,38 @@ impl Source for MemoryLog {
                 cluster: Some("memory".to_owned()),
                 stream: Some(format!("id of {stream}")),
             })
+        }
+        .boxed()
+    }
+}
+
+/// How long records take to be read again, as they would from a broker.
+const FAR: Duration = Duration::from_millis(5);
+
+impl Recall for MemoryLog {
+    fn recall(&self, wanted: Wanted) -> BoxFuture<'_, Result<Recalled, SourceError>> {
+        async move {
+            tokio::time::sleep(FAR).await;
+            self.check()?;
+            let state = lock(&self.state);
+            let partition = state.shards.get(&*wanted.id);
+            let partition = partition.ok_or_else(|| SourceError::Missing { what: wanted.id.to_string() })?;
+            let mut search = Search::new(&wanted);
+            while let Some(next) = search.next() {
+                if next.0 < partition.end {
+                    match partition.records.range(next..).next() {
+                        Some((offset, new)) => {
+                            search.meet(*offset, |shard, _| new.as_record(shard, *offset));
+                        }
+                        None => search.pass(Offset(partition.end)),
+                    }
+                } else if search.has_decided() {
+                    break;
+                } else {
+                    return Err(SourceError::OutOfRange { shard: (*wanted.id).clone(), offset: next });
+                }
+            }
+            Ok(search.found())
         }
         .boxed()
     }
