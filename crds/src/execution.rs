@@ -111,7 +111,7 @@ pub enum Profile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsSpec {
-    /// Records read and not complete.
+    /// Records read and not complete whose content is kept. Of more behind a slow or hot key only the places are.
     #[serde(default = "records")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub records: u32,
@@ -123,7 +123,8 @@ pub struct LimitsSpec {
     #[serde(default = "keys")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub keys: u32,
-    /// Records of one key whose content is kept; beyond it only offsets are. Absent: 1000, or what the profile says.
+    /// Records of one key whose content is kept when memory gets short; of more only the places are, and the content is
+    /// read again in time. Absent: 1000, or what the profile says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub records_per_key: Option<u32>,

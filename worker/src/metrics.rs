@@ -45,6 +45,8 @@ const COUNTERS: &[CounterRow] = &[
     ("keyweir_checkpoints_failed", "Saves of checkpoints that are tried again", |c| c.failed_checkpoints),
     ("keyweir_checkpoints_fenced", "Checkpoints refused because a newer owner has written", |c| c.fenced),
     ("keyweir_hooks_failed", "Hooks that panicked", |c| c.failed_hooks),
+    ("keyweir_records_recalled", "Records read again whose content had been given back", |c| c.recalled),
+    ("keyweir_records_gone", "Records that the log dropped before they were read again", |c| c.gone),
 ];
 
 type GaugeRow = (&'static str, &'static str, fn(&ObjectView, &Snapshot) -> Option<f64>);
@@ -52,6 +54,9 @@ type GaugeRow = (&'static str, &'static str, fn(&ObjectView, &Snapshot) -> Optio
 const GAUGES: &[GaugeRow] = &[
     ("keyweir_records_in_flight", "Records that are executing", |_, s| Some(s.in_flight as f64)),
     ("keyweir_records_in_sight", "Records read and not complete", |_, s| Some(s.in_sight as f64)),
+    ("keyweir_records_spilled", "Records in sight of which only the place is kept", |_, s| {
+        Some(s.spilled as f64)
+    }),
     ("keyweir_bytes_in_sight", "Bytes of the records in sight", |_, s| Some(s.bytes_in_sight as f64)),
     ("keyweir_busy_keys", "Keys that have a record in sight", |_, s| Some(s.busy_keys as f64)),
     ("keyweir_records_waiting", "Records that wait for their next attempt", |_, s| Some(s.waiting as f64)),

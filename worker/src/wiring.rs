@@ -13,13 +13,13 @@ use keyweir_contract::source::{
 };
 use keyweir_embedded::{DataDir, OpenError, TopicOptions};
 use keyweir_engine::ownership::LeaseCheckpoints;
-use keyweir_engine::ports::{CheckpointStore, LeaseStore, ParkedStore, Source, StartAt};
+use keyweir_engine::ports::{CheckpointStore, LeaseStore, ParkedStore, Recall, Source, StartAt};
 use keyweir_engine::pump::Ports;
 use keyweir_etcd::EtcdStore;
 use keyweir_handlers::{AnyHandler, BuildError, HandlerContext, Registry};
 use keyweir_kafka::{
-    ConfigError, Connection, GroupCheckpoints, KafkaParked, KafkaProducer, KafkaReader, KafkaSource,
-    Mirroring,
+    ConfigError, Connection, GroupCheckpoints, KafkaParked, KafkaProducer, KafkaReader, KafkaRecall,
+    KafkaSource, Mirroring,
 };
 
 use crate::event_log::{EventLog, EventLogError};
@@ -170,6 +170,7 @@ fn kafka_adapters(
     let kept_elsewhere = directory.is_some() || matches!(config.fixed.coordination, Coordination::Etcd(_));
     let mirroring = if kept_elsewhere { Mirroring::Mirror } else { Mirroring::CheckpointsAreThere };
     let source = KafkaSource::new(connection.clone(), kafka.topics.clone(), &kafka.group, mirroring);
+    let recall = KafkaRecall::new(connection.clone());
     let (checkpoints, parked): (Arc<dyn CheckpointStore>, Arc<dyn ParkedStore>) = match directory {
         Some(directory) => (Arc::new(directory.checkpoints(&object)), Arc::new(directory.parked(&object))),
         None => {
@@ -177,7 +178,8 @@ fn kafka_adapters(
             (Arc::new(GroupCheckpoints::new(connection, &kafka.group)), Arc::new(parked))
         }
     };
-    let ports = Ports { source: Arc::new(source), checkpoints, producer, parked: Some(parked) };
+    let recall: Option<Arc<dyn Recall>> = Some(Arc::new(recall));
+    let ports = Ports { source: Arc::new(source), checkpoints, producer, parked: Some(parked), recall };
     Ok((AnyReader::Kafka(reader), ports))
 }
 
@@ -202,8 +204,10 @@ async fn embedded_adapters(
         made.map_err(|source| StartError::Topic { topic: topic.clone(), source })?;
     }
     let reader = directory.reader(read_ahead(config)).map_err(StartError::Reader)?;
+    let source = Arc::new(directory.source(embedded.topics.clone()));
     let ports = Ports {
-        source: Arc::new(directory.source(embedded.topics.clone())),
+        recall: Some(source.clone()),
+        source,
         checkpoints: Arc::new(directory.checkpoints(&object)),
         producer: Arc::new(log),
         parked: Some(Arc::new(directory.parked(&object))),

@@ -175,13 +175,13 @@ pub enum OnUnknown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Records taken and not completed.
+    /// Records taken and not completed whose content is kept.
     pub records: u64,
     /// Their bytes: key, value and headers.
     pub bytes: ByteSize,
     /// Keys that have records waiting or executing.
     pub keys: u64,
-    /// Records of one lane whose payload is kept; beyond it a lane keeps offsets only.
+    /// Records of one lane whose content is kept while the budget is short; beyond it a lane keeps offsets only.
     pub records_per_key: u64,
 }
 

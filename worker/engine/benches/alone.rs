@@ -112,6 +112,7 @@ async fn pumped(records: i64) -> (Duration, Duration) {
             checkpoints: Arc::new(MemoryCheckpoints::default()),
             producer: Arc::new(MemoryProducer::new(log)),
             parked: None,
+            recall: None,
         },
         observer: None,
         fixed: Arc::new(config()),

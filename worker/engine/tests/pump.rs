@@ -31,6 +31,8 @@ mod share;
 mod sim;
 #[path = "pump/skew.rs"]
 mod skew;
+#[path = "pump/spill.rs"]
+mod spill;
 #[path = "pump/stop.rs"]
 mod stop;
 #[path = "pump/trial.rs"]
@@ -89,6 +91,7 @@ impl Bench {
             checkpoints: Arc::new(self.checkpoints.clone()),
             producer: Arc::new(self.producer.clone()),
             parked: Some(Arc::new(self.parked.clone())),
+            recall: Some(Arc::new(self.log.clone())),
         }
     }
 

@@ -36,6 +36,7 @@ async fn the_log_keeps_its_promises() {
     let dir = tempfile::tempdir().unwrap();
     let log = Embedded(open(dir.path()));
     conformance::log("t", &log).await;
+    conformance::a_backlog_comes_back_in_order("t", &log).await;
     conformance::a_late_topic_is_read("t", &log).await;
 }
 

@@ -303,6 +303,10 @@ where
     fn free(&mut self, index: ShardIndex, key: &BlockedKey) {
         let through = self.release_mut(index, key).map(|release| std::mem::take(&mut release.through));
         let through = through.unwrap_or_default();
+        if !through.is_empty() {
+            let done = self.complete_spilled(index, |offset| through.binary_search(&offset).is_ok());
+            self.counters.completed += done as u64;
+        }
         self.each_waiting(index, key, |task| {
             let offset = task.record.offset;
             match task.unfit.as_deref_mut() {

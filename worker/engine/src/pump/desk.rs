@@ -1,7 +1,8 @@
-//! Slow work beside the calls: writes of outputs, dead letters and parked records, checkpoints, mirrors.
+//! Slow work beside the calls: writes of outputs, dead letters and parked records, checkpoints, mirrors, reads of
+//! spilled records.
 //!
 //! Jobs are futures that the pump polls itself; each ends in a [`Job`] that says what it was about. How many there
-//! are is bounded by the permits of the records that wait for them.
+//! are is bounded by the permits of the records that wait for them, and by the shards.
 
 use std::error::Error;
 
@@ -10,8 +11,9 @@ use futures::stream::FuturesUnordered;
 use keyweir_core::{Fence, LaneId, Offset, ShardIndex};
 
 use super::command::Fate;
+use super::recall::Asked;
 use crate::error_chain;
-use crate::ports::{BlockedKey, CheckpointError, ParkedRecord, SourceError};
+use crate::ports::{BlockedKey, CheckpointError, ParkedRecord, Recalled, SourceError};
 
 /// Work under way beside the calls.
 pub(super) type Desk = FuturesUnordered<BoxFuture<'static, Job>>;
@@ -38,6 +40,8 @@ pub(super) enum Job {
     },
     /// Checkpoints were saved, or not.
     Saved { saved: Vec<SavedShard>, failure: Option<CheckpointError> },
+    /// Spilled records were read again, or not.
+    Recalled { asked: Asked, found: Result<Recalled, SourceError> },
     /// Frontiers were shown to other tools, or not.
     Mirrored { failure: Option<SourceError> },
 }

@@ -150,6 +150,13 @@ where
         self.calls.len() + self.writing < self.limits.concurrency
     }
 
+    /// How many more records could start now.
+    pub(super) fn idle_permits(&self) -> usize {
+        let under_way = self.calls.len() + self.writing;
+        let may_start = self.limits.refill_due().is_none() && self.limit.allows_now();
+        if may_start { self.limits.concurrency.saturating_sub(under_way) } else { 0 }
+    }
+
     /// Starts the next ready record of a route by itself; `false` = it may not start yet.
     #[inline]
     fn start_next(&mut self, route: Route) -> bool {

@@ -138,6 +138,7 @@ where
         let removed =
             self.lanes.remove_where(|task| task.record.shard == index && task.record.offset == offset);
         if removed.is_empty()
+            && self.complete_spilled(index, |spilled| spilled == offset) == 0
             && let Some(shard) = self.shard(index)
         {
             // Not read yet, or to be read again after a pause.

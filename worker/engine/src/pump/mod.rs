@@ -3,7 +3,8 @@
 //! ```text
 //!   take.rs ─▶ lanes ─▶ dispatch.rs ─▶ calls.rs ─▶ settle.rs ─▶ ledger ─▶ checkpoints.rs
 //!                 ▲                                   │  └────▶ exhausted.rs (dead letter, park, skip, stop)
-//!                 └────────── retry, unavailable ─────┘         release.rs (give up a shard, drain, pause)
+//!                 │└───────── retry, unavailable ─────┘         release.rs (give up a shard, drain, pause)
+//!                 └ spill.rs, recall.rs (contents given back while the budget is short, and read again)
 //! ```
 //!
 //! One turn of the loop starts what may start, then waits for any of, in this order: the shutdown, the alarm
@@ -22,9 +23,11 @@ mod exhausted;
 mod gate;
 mod limit;
 mod reading;
+mod recall;
 mod release;
 mod settle;
 mod shard;
+mod spill;
 mod stats;
 mod take;
 mod task;
@@ -55,13 +58,14 @@ use gate::Gate;
 pub use limit::{Allowance, DispatchLimit};
 use reading::Reading;
 use shard::{Phase, Shard};
+use spill::Spilling;
 pub use stats::{Activity, Counters, HANDLER_TIME_BOUNDS, HandlerTime, ShardSnapshot, Snapshot, Trouble};
 use task::Task;
 use timers::Timers;
 
 use crate::outcome::Failure;
 use crate::ports::{
-    CheckpointStore, Handler, Intake, Mirror, Observer, ParkedStore, Producer, Reader, Source,
+    CheckpointStore, Handler, Intake, Mirror, Observer, ParkedStore, Producer, Reader, Recall, Source,
 };
 
 /// How often the pump looks after time-outs, checkpoints and its snapshot.
@@ -81,6 +85,8 @@ pub struct Ports {
     pub producer: Arc<dyn Producer>,
     /// Where records are kept aside, where there is such a place.
     pub parked: Option<Arc<dyn ParkedStore>>,
+    /// Reads records again, where the source can: without it the contents of all that was read are kept.
+    pub recall: Option<Arc<dyn Recall>>,
 }
 
 /// All that a pump is made of.
@@ -159,6 +165,9 @@ struct Pump<R, H, F: Future, L> {
     desk: Desk,
     lanes: Lanes<Task>,
     budget: Budget,
+    spilling: Spilling,
+    /// When records were last read again, until that has come to rest.
+    recalled_at: Option<Instant>,
     shards: Vec<Option<Shard>>,
     streams: HashMap<Arc<str>, u16>,
     gates: Vec<Gate>,
@@ -243,6 +252,8 @@ where
             gates: (0..routes).map(|_| Gate::new()).collect(),
             linger: vec![None; routes],
             timers: Timers::default(),
+            spilling: Spilling::default(),
+            recalled_at: None,
             shards: Vec::new(),
             streams: HashMap::new(),
             next_route: 0,
@@ -296,6 +307,9 @@ where
         let mut shutdown = pin!(shutdown.cancelled());
         let mut turns = 0;
         while !self.is_over() {
+            if self.lanes.take_thirst() {
+                self.recall();
+            }
             self.dispatch();
             let due = self.next_due();
             if alarm.deadline() != due {
@@ -377,7 +391,10 @@ where
         self.ticks = self.ticks.wrapping_add(1);
         self.end_overdue();
         self.look_for_trials();
+        self.spill();
         self.balance_shards();
+        self.recall();
+        self.rest_from_recalls();
         self.advance_releases();
         self.observe_tick();
         self.save_checkpoints();
@@ -457,7 +474,8 @@ where
             counters: self.counters,
             handler_time: self.handler_time,
             in_flight: self.calls.cargo().map(|cargo| cargo.lanes.len()).sum(),
-            in_sight: self.lanes.records(),
+            in_sight: self.lanes.records() + self.lanes.spilled(),
+            spilled: self.lanes.spilled(),
             bytes_in_sight: self.budget.held().bytes,
             busy_keys: self.lanes.keys(),
             waiting: self.timers.len(),

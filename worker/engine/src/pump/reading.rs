@@ -48,6 +48,16 @@ pub(super) enum Unfit {
     },
 }
 
+impl Unfit {
+    /// What it is by itself, whatever it follows.
+    pub(super) fn itself(&self) -> Option<&Self> {
+        match self {
+            Self::Behind { itself, .. } => itself.as_deref(),
+            Self::Undecodable(_) | Self::Unroutable(_) => Some(self),
+        }
+    }
+}
+
 impl Reading {
     pub(super) fn new(config: &FixedConfig) -> Self {
         let parks_in_order = parks_in_order(config);

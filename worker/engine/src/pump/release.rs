@@ -133,6 +133,7 @@ where
                 self.budget.refund(index, task.record.weight() as u64);
             }
         }
+        self.forget_spilled(index);
     }
 
     /// Moves releases on: nothing executing, or the drain time is over.

@@ -322,6 +322,7 @@ where
                 Job::NextBehind { tenure, key, done, found } => self.next_behind(tenure, key, done, found),
                 Job::Saved { saved, failure } => self.saved(saved, failure),
                 Job::Mirrored { failure } => self.mirrored(failure),
+                Job::Recalled { asked, found } => self.recalled(asked, found),
             }
         }
         self.jobs = jobs;

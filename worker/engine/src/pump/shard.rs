@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::blocked::Blocked;
 use super::command::{Ownership, Released};
 use super::elsewhere::Held;
+use super::recall::Recalling;
 use super::stats::ShardSnapshot;
 use super::trial::Trial;
 use crate::ports::BlockedKey;
@@ -30,8 +31,12 @@ pub(super) struct Shard {
     /// Failed records that are not complete, by offset.
     pub(super) failed: BTreeMap<Offset, FailedRecord>,
     pub(super) phase: Phase,
-    /// Reading is paused: above its share, or the ledger is too long.
+    /// Reading is paused: above its share, the ledger is too long, or too much is spilled.
     pub(super) held_back: bool,
+    /// How many of its records are spilled.
+    pub(super) spilled: usize,
+    /// The read of some of them.
+    pub(super) recalling: Recalling,
     /// Calls and writes of its records that are under way.
     pub(super) executing: usize,
     /// Something changed that the last taken checkpoint does not say.
@@ -83,6 +88,8 @@ impl Shard {
             failed: checkpoint.failed.iter().map(|failed| (failed.offset, failed.clone())).collect(),
             phase: Phase::Active,
             held_back: false,
+            spilled: 0,
+            recalling: Recalling::default(),
             executing: 0,
             dirty_since: None,
             durable: checkpoint.frontier,

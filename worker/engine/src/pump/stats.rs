@@ -52,6 +52,12 @@ pub struct Counters {
     pub fenced: u64,
     /// Hooks that panicked.
     pub failed_hooks: u64,
+    /// Records whose content was given back, to be read again.
+    pub spilled: u64,
+    /// Records read again.
+    pub recalled: u64,
+    /// Spilled records that the log had dropped before they were read again.
+    pub gone: u64,
 }
 
 /// How long handlers took, calls that ended at once included.
@@ -118,7 +124,7 @@ pub struct ShardSnapshot {
     pub failed: usize,
     /// How long the checkpoint has been behind the frontier.
     pub checkpoint_age: Duration,
-    /// Reading is paused because the shard is above its share or its ledger is too long.
+    /// Reading is paused because the shard is above its share, its ledger is too long or too much of it is spilled.
     pub held_back: bool,
     /// The manifest pauses it.
     pub paused: bool,
@@ -137,7 +143,9 @@ pub struct Snapshot {
     pub in_flight: usize,
     /// Records in sight: read and not complete.
     pub in_sight: usize,
-    /// Their bytes.
+    /// Of those: of which only the place is kept.
+    pub spilled: usize,
+    /// Bytes of the others.
     pub bytes_in_sight: u64,
     /// Keys that have a record here.
     pub busy_keys: usize,

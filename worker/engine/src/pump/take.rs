@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyweir_core::{Charge, LaneKey, ShardIndex};
+use keyweir_core::{Charge, LaneKey, Route, ShardIndex};
 
 use super::reading::{DEFAULT_ROUTE, Unfit};
 use super::shard::LONGEST_LEDGER;
@@ -101,6 +101,11 @@ where
     pub(super) fn queue(&mut self, stream: u16, ticket: Ticket, failed: u32, record: Record) {
         if self.reading.is_plain() && self.observer.is_none() {
             let spot = self.lanes.find(self.reading.lane(stream, &record, record.key()));
+            if let Ticket::Charged(seq) = ticket
+                && self.lanes.spills(&spot)
+            {
+                return self.spill_read(spot, seq, record);
+            }
             let task = Task { record, ticket, failed, alone: false, unfit: None };
             return self.lanes.push(spot, DEFAULT_ROUTE, task);
         }
@@ -109,25 +114,11 @@ where
 
     fn queue_read(&mut self, stream: u16, ticket: Ticket, failed: u32, record: Record) {
         let key = self.reading.key(&record).map(std::borrow::Cow::into_owned);
-        let topic = self.shard(record.shard).map(|shard| Arc::clone(&shard.id.stream));
-        let mut unfit = self.reading.check(&record).err();
-        let route = match self.reading.route(topic.as_deref().unwrap_or_default(), &record) {
-            Ok(route) => route,
-            Err(unroutable) => {
-                unfit.get_or_insert(unroutable);
-                DEFAULT_ROUTE
-            }
-        };
-        match &unfit {
+        let (route, unfit) = self.look_at(&record, ticket, key.as_deref());
+        match unfit.as_ref().and_then(Unfit::itself) {
             Some(Unfit::Undecodable(_)) => self.counters.undecodable += 1,
             Some(Unfit::Unroutable(_)) => self.counters.unroutable += 1,
             Some(Unfit::Behind { .. }) | None => {}
-        }
-        if ticket != Ticket::Replayed
-            && let Some(first) = self.first_parked(&record, key.as_deref())
-        {
-            let itself = unfit.take().map(Box::new);
-            unfit = Some(Unfit::Behind { first, itself });
         }
         let lane = match ticket {
             // Its key's lane belongs to those that come after it.
@@ -136,6 +127,11 @@ where
         };
         let spot = self.lanes.find(lane);
         self.observe(&record, key.as_deref(), RecordEvent::Polled { replayed: false });
+        if let Ticket::Charged(seq) = ticket
+            && self.lanes.spills(&spot)
+        {
+            return self.spill_read(spot, seq, record);
+        }
         self.lanes.push(
             spot,
             route,
@@ -143,37 +139,74 @@ where
         );
     }
 
-    /// Holds back what stands still while the budget is short, and what has too long a ledger.
+    /// The route of a record, and why no handler sees it where that is so.
+    pub(super) fn look_at(
+        &mut self,
+        record: &Record,
+        ticket: Ticket,
+        key: Option<&[u8]>,
+    ) -> (Route, Option<Unfit>) {
+        let topic = self.shard(record.shard).map(|shard| Arc::clone(&shard.id.stream));
+        let mut unfit = self.reading.check(record).err();
+        let route = match self.reading.route(topic.as_deref().unwrap_or_default(), record) {
+            Ok(route) => route,
+            Err(unroutable) => {
+                unfit.get_or_insert(unroutable);
+                DEFAULT_ROUTE
+            }
+        };
+        if ticket != Ticket::Replayed
+            && let Some(first) = self.first_parked(record, key)
+        {
+            let itself = unfit.take().map(Box::new);
+            unfit = Some(Unfit::Behind { first, itself });
+        }
+        (route, unfit)
+    }
+
+    /// Holds back what stands still while the budget is short, what has too long a ledger, and of what too much is
+    /// spilled.
     pub(super) fn balance_shards(&mut self) {
         self.budget.tick();
         for index in 0..self.shards.len() {
-            let index = ShardIndex(index as u32);
-            let over_share = self.budget.over_share(index);
-            let Some(shard) = self.shard(index).filter(|shard| shard.is_active()) else {
-                continue;
-            };
-            let encoded = shard.ledger.encoded_len_estimate();
-            let (held_back, id) = (shard.held_back, Arc::clone(&shard.id));
-            let too_long = encoded > if held_back { LONGEST_LEDGER / 2 } else { LONGEST_LEDGER };
-            let wanted = over_share || too_long;
-            if wanted == held_back {
-                continue;
-            }
+            self.balance(ShardIndex(index as u32));
+        }
+    }
+
+    /// The same for one shard.
+    pub(super) fn balance(&mut self, index: ShardIndex) {
+        let over_share = self.budget.over_share(index);
+        let Some(shard) = self.shard(index).filter(|shard| shard.is_active()) else {
+            return;
+        };
+        let encoded = shard.ledger.encoded_len_estimate();
+        let (held_back, spilled, id) = (shard.held_back, shard.spilled, Arc::clone(&shard.id));
+        let too_long = encoded > if held_back { LONGEST_LEDGER / 2 } else { LONGEST_LEDGER };
+        let too_many = self.has_spilled_too_many(spilled, held_back);
+        let wanted = over_share || too_long || too_many;
+        if wanted == held_back {
+            return;
+        }
+        if let Some(shard) = self.shard(index) {
             shard.held_back = wanted;
-            if wanted {
-                self.reader.pause(index);
-            } else {
-                self.reader.resume(index);
-            }
-            let about = format!("ledger/{id}");
-            if wanted && too_long {
-                let text = format!(
-                    "the checkpoint has grown to {encoded} bytes: a record at its frontier has not ended"
-                );
-                self.trouble(&about, "LedgerFull", text);
-            } else {
-                self.recovered(&about);
-            }
+        }
+        if wanted {
+            self.reader.pause(index);
+        } else {
+            self.reader.resume(index);
+        }
+        let about = format!("ledger/{id}");
+        if wanted && too_long {
+            let text = format!(
+                "the checkpoint has grown to {encoded} bytes: a record at its frontier has not ended"
+            );
+            self.trouble(&about, "LedgerFull", text);
+        } else if wanted && too_many {
+            let text =
+                format!("{spilled} records wait for others of their keys: no more are read until they end");
+            self.trouble(&about, "KeyBacklog", text);
+        } else {
+            self.recovered(&about);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a lane holds: a record and where it stands on its way.
 
-use keyweir_core::{Attempt, Seq};
+use keyweir_core::{Attempt, Seq, Spilled};
 
 use super::reading::Unfit;
 use crate::record::Record;
@@ -32,5 +32,15 @@ impl Task {
     #[inline]
     pub(super) fn attempt(&self) -> Attempt {
         Attempt(self.failed + 1)
+    }
+
+    /// Where it can be read again; what is no longer in its shard's order can't.
+    pub(super) fn place(&self) -> Option<Spilled> {
+        match self.ticket {
+            Ticket::Charged(seq) => {
+                Some(Spilled { shard: self.record.shard, offset: self.record.offset, seq })
+            }
+            Ticket::Replayed => None,
+        }
     }
 }

@@ -24,6 +24,7 @@ async fn parked_records_in_memory_keep_their_promises() {
 async fn the_log_in_memory_keeps_its_promises() {
     let log = InMemory(MemoryLog::default());
     conformance::log("t", &log).await;
+    conformance::a_backlog_comes_back_in_order("t", &log).await;
     conformance::log_survives_reopening("t", async || log.clone()).await;
 }
 

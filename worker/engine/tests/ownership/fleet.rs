@@ -102,6 +102,7 @@ impl Fleet {
                 checkpoints: Arc::new(checkpoints),
                 producer: Arc::new(MemoryProducer::new(self.log.clone())),
                 parked: None,
+                recall: None,
             },
             pumps: Arc::new(pumps.clone()),
             healthy: health,

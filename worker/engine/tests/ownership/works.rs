@@ -36,6 +36,7 @@ pub(crate) struct Works {
     pub(crate) oracle: Oracle,
     pub(crate) processes: BTreeMap<usize, Process>,
     pub(crate) fixed: serde_json::Value,
+    pub(crate) live: LiveConfig,
     manner: Manner,
     sent: Vec<(ShardId, Offset, Instant)>,
     /// How long executing records may finish when a process leaves.
@@ -74,6 +75,7 @@ impl Works {
             oracle: Oracle::default(),
             processes: BTreeMap::new(),
             fixed,
+            live: LiveConfig::default(),
             manner: Arc::new(manner),
             sent: Vec::new(),
             drain: watch::Sender::new(Duration::from_secs(30)),
@@ -116,6 +118,7 @@ impl Works {
             checkpoints: Arc::new(LeaseCheckpoints::new(store.clone(), prefix())),
             producer: Arc::new(MemoryProducer::new(self.log.clone())),
             parked: Some(Arc::new(MemoryParked::default())),
+            recall: Some(Arc::new(self.log.clone())),
         };
         let (departed_to, departed) = mpsc::channel::<Departed>(1024);
         let (limit_to, limit) = DispatchLimit::new();
@@ -127,7 +130,7 @@ impl Works {
             ports: ports.clone(),
             observer: Some(Box::new(self.oracle.of_process(process))),
             fixed: Arc::new(fixed),
-            live: LiveConfig::default(),
+            live: self.live.clone(),
             cpus: 1,
             seed: process as u64,
             departed: Some(departed_to),

@@ -60,6 +60,8 @@ struct Sim {
     dice: Dice,
     sent: Vec<Offset>,
     worker: Option<Worker>,
+    /// Records that were read again after they had been spilled.
+    recalled: u64,
 }
 
 impl Sim {
@@ -67,8 +69,10 @@ impl Sim {
         let mut bench = Bench::new();
         bench.live.retry.max_attempts = 1000;
         bench.live.execution.limits.records = 50;
+        // So that lanes spill often.
+        bench.live.execution.limits.records_per_key = 2;
         bench.live.drain_timeout = Duration::from_millis(100);
-        Self { bench, dice: Dice::new(seed), sent: Vec::new(), worker: None }
+        Self { bench, dice: Dice::new(seed), sent: Vec::new(), worker: None, recalled: 0 }
     }
 
     async fn step(&mut self) {
@@ -86,11 +90,13 @@ impl Sim {
         }
         tokio::time::sleep(Duration::from_millis(self.dice.below(2000))).await;
         self.check();
+        self.recalled += self.worker.as_ref().map_or(0, |worker| worker.pump.snapshot().counters.recalled);
     }
 
     fn send(&mut self) {
         for _ in 0..self.dice.below(60) {
-            let key = format!("k{}", self.dice.below(7));
+            // Half of the records are of one key.
+            let key = format!("k{}", self.dice.below(14).saturating_sub(7));
             self.sent.push(self.bench.send(&key, "v"));
         }
     }
@@ -177,6 +183,7 @@ fn whatever_happens_nothing_is_lost_and_order_is_kept() {
             eprintln!("{panic}");
         }
     }));
+    let mut recalled = 0;
     for seed in 0..SEEDS {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
@@ -184,8 +191,10 @@ fn whatever_happens_nothing_is_lost_and_order_is_kept() {
             for _ in 0..STEPS {
                 sim.step().await;
             }
+            recalled += sim.recalled;
             let times = sim.finish().await;
             println!("seed {seed}: {} records, {} times done", times.len(), times.values().sum::<u32>());
         });
     }
+    assert!(recalled > 1_000, "lanes spill and are refilled: {recalled}");
 }

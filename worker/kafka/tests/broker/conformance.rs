@@ -58,6 +58,7 @@ async fn the_log_keeps_its_promises() {
     let name = unique("t");
     conformance::log(&name, &log).await;
     conformance::a_late_topic_is_read(&name, &log).await;
+    conformance::a_backlog_comes_back_in_order(&name, &log).await;
 }
 
 #[tokio::test]

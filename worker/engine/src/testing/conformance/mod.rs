@@ -6,11 +6,13 @@
 
 pub mod lease_store;
 
+mod backlog;
 mod checkpoint_store;
 mod log;
 mod parked_store;
 mod recall;
 
+pub use backlog::a_backlog_comes_back_in_order;
 pub use checkpoint_store::checkpoint_store;
 pub use log::{LogUnderTest, a_late_topic_is_read, log, log_survives_reopening};
 pub use parked_store::parked_store;

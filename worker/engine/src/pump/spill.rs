@@ -1,0 +1,185 @@
+//! What gives room while the budget is short: the contents of records that stand far behind in their lanes.
+//!
+//! ```text
+//!  budget short, a lane beyond its depth ─▶ its last records keep their places only (Lanes::spill_beyond)
+//!  a record comes for such a lane        ─▶ spilled at once, behind them
+//!  the lane's loaded records get few     ─▶ read again (recall.rs), a quarter of the budget for all of them
+//!  none is spilled any more              ─▶ a lane like any other
+//! ```
+//! So a slow or hot key holds no more than its depth of the budget, and the other keys behind it are read. While there
+//! is room nothing is spilled, since what is spilled is read twice; where keys wait for permits the budget may be full,
+//! that costs nobody anything. A lane keeps `limits.recordsPerKey` records, or a sixteenth of the budget where that is
+//! less; fewer while permits stand idle because nothing else can be read. Spilled records are charged in the ledger and
+//! incomplete: who gives the shard up forgets them. How many there are is bounded as well: beyond that their shard is
+//! held back, visibly. Up: [`super`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keyweir_contract::policy::{Limits, Ordering};
+use keyweir_core::{Offset, Route, Seq, ShardIndex, Spilled, lanes::Spot};
+
+use super::dispatch::{Answer, Work};
+use super::gate::Admission;
+use super::{Activity, Pump};
+use crate::ports::{Handler, Reader};
+use crate::record::Record;
+
+/// A lane's part of the budget while that is short: one in so many.
+const LANE_PART: u64 = 16;
+
+/// What a spilled record costs, its place in the ledger included.
+const PLACE_BYTES: u64 = 48;
+
+/// Places may always take so many bytes, however small the budget is.
+const LEAST_FOR_PLACES: u64 = 16 << 20;
+
+/// How many lanes are looked through at a tick.
+const LANES_A_TICK: usize = 20_000;
+
+/// Records of lanes with a tail, and what is known of them.
+#[derive(Debug, Default)]
+pub(super) struct Spilling {
+    /// Loaded already, and not first in their tail yet.
+    pub(super) ahead: BTreeMap<(ShardIndex, Offset), Record>,
+    /// About how many bytes one has: large ones are believed at once, small ones slowly.
+    pub(super) mean: u64,
+}
+
+impl Spilling {
+    pub(super) fn saw(&mut self, record: &Record) {
+        let weight = record.weight() as u64;
+        self.mean = weight.max((self.mean * 7 + weight) / 8);
+    }
+}
+
+impl<R, H, F, L> Pump<R, H, F, L>
+where
+    R: Reader,
+    H: Handler,
+    F: Future<Output = Answer>,
+    L: Fn(Arc<H>, Work) -> F,
+{
+    /// Gives contents back while the budget is short. Where a shard is a single lane nothing stands behind it that
+    /// could run, and what can't be read again is kept.
+    pub(super) fn spill(&mut self) {
+        let may = self.ports.recall.is_some() && self.fixed.ordering == Ordering::Key;
+        let runs = self.activity == Activity::Running && self.drain_until.is_none();
+        let turn = self.ticks.is_multiple_of(1 + (self.lanes.keys() / LANES_A_TICK) as u32);
+        if !may || !runs || !turn {
+            return;
+        }
+        let mut depth = self.depth();
+        while self.is_short() {
+            self.spill_beyond(depth);
+            if depth == 1 || !self.starves() {
+                return;
+            }
+            depth /= 2;
+        }
+    }
+
+    fn is_short(&self) -> bool {
+        self.budget.intake() == keyweir_core::Intake::Stop
+    }
+
+    /// How many records a lane keeps while the budget is short.
+    fn depth(&self) -> usize {
+        let Limits { records, bytes, records_per_key, .. } = self.live.execution.limits;
+        let held = self.budget.held();
+        let mean = (held.bytes / held.records.max(1)).max(1);
+        let part = (records / LANE_PART).min(bytes.get() / LANE_PART / mean);
+        usize::try_from(records_per_key.min(part)).unwrap_or(usize::MAX).max(1)
+    }
+
+    fn spill_beyond(&mut self, depth: usize) {
+        let Self { lanes, budget, shards, spilling, counters, .. } = self;
+        lanes.spill_beyond(
+            depth,
+            |task| task.place(),
+            |task| {
+                let index = task.record.shard;
+                budget.refund(index, task.record.weight() as u64);
+                spilling.saw(&task.record);
+                counters.spilled += 1;
+                if let Some(Some(shard)) = shards.get_mut(index.as_usize()) {
+                    shard.spilled += 1;
+                }
+            },
+        );
+    }
+
+    /// Whether a good part of what could run has nothing to run.
+    fn starves(&self) -> bool {
+        let idle = self.idle_permits();
+        let has_nothing = |route: usize| {
+            self.gates[route].admits(self.now) == Admission::All && !self.lanes.has_ready(route as Route)
+        };
+        idle > 0 && idle * 8 >= self.limits.concurrency && (0..self.gates.len()).any(has_nothing)
+    }
+
+    /// Queues a record behind spilled ones of its lane. Its content is kept where the lane has nearly caught up: else
+    /// it would never come to its end.
+    #[cold]
+    pub(super) fn spill_read(&mut self, spot: Spot, seq: Seq, record: Record) {
+        let (shard, offset) = (record.shard, record.offset);
+        self.counters.spilled += 1;
+        self.spilling.saw(&record);
+        if !self.is_short() && self.lanes.length(&spot) < self.kept() {
+            self.spilling.ahead.insert((shard, offset), record);
+        } else {
+            self.budget.refund(shard, record.weight() as u64);
+        }
+        self.lanes.push_spilled(spot, Spilled { shard, offset, seq });
+        let Some(of) = self.shard(shard) else { return };
+        of.spilled += 1;
+        let (spilled, held_back) = (of.spilled, of.held_back);
+        if !held_back && self.has_spilled_too_many(spilled, held_back) {
+            self.balance(shard);
+        }
+    }
+
+    /// Whether a shard has more spilled records than its part of what may be spilled.
+    pub(super) fn has_spilled_too_many(&self, spilled: usize, held_back: bool) -> bool {
+        let places = self.live.execution.limits.bytes.get().max(LEAST_FOR_PLACES) / PLACE_BYTES;
+        let most = usize::try_from(places).unwrap_or(usize::MAX) / if held_back { 2 } else { 1 };
+        self.lanes.spilled() > most && spilled > most / self.shards.iter().flatten().count().max(1)
+    }
+
+    /// Completes records that are spilled, without their contents; gives how many.
+    pub(super) fn complete_spilled(&mut self, index: ShardIndex, which: impl Fn(Offset) -> bool) -> usize {
+        let now = self.now;
+        let removed = self.lanes.remove_spilled(|spilled| spilled.shard == index && which(spilled.offset));
+        for spilled in &removed {
+            self.drop_ahead(index, spilled.offset);
+            let Some(shard) = self.shard(index) else { continue };
+            shard.ledger.complete(spilled.seq);
+            shard.failed.remove(&spilled.offset);
+            shard.spilled -= 1;
+            // What is being read again may be one of them.
+            shard.recalling.forget();
+            shard.touch(now);
+        }
+        removed.len()
+    }
+
+    fn drop_ahead(&mut self, index: ShardIndex, offset: Offset) {
+        if let Some(record) = self.spilling.ahead.remove(&(index, offset)) {
+            self.budget.refund(index, record.weight() as u64);
+        }
+    }
+
+    /// A shard is no longer read: its spilled records are incomplete in the ledger, and that is all.
+    pub(super) fn forget_spilled(&mut self, index: ShardIndex) {
+        self.lanes.remove_spilled(|spilled| spilled.shard == index);
+        let of_shard = (index, Offset(i64::MIN))..=(index, Offset(i64::MAX));
+        let ahead: Vec<Offset> =
+            self.spilling.ahead.range(of_shard).map(|((_, offset), _)| *offset).collect();
+        ahead.into_iter().for_each(|offset| self.drop_ahead(index, offset));
+        let Some(shard) = self.shard(index) else { return };
+        shard.spilled = 0;
+        shard.recalling.forget();
+        let about = super::recall::about(&shard.id);
+        self.recovered(&about);
+    }
+}
