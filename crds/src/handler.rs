@@ -134,7 +134,7 @@ pub struct ExecHandlerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub processes: Option<u32>,
-    /// Records one process holds at a time.
+    /// Records one process holds at a time. With processes set, a record goes to the process that holds the fewest.
     #[serde(default = "records_per_process")]
     #[schemars(range(min = 1, max = 1024))]
     pub records_per_process: u32,

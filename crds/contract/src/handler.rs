@@ -48,7 +48,7 @@ pub struct ExecHandler {
     /// Directory it runs in; absent: the worker's own.
     #[serde(default)]
     pub working_directory: Option<std::path::PathBuf>,
-    /// How many run; absent: as many as records are executed at a time.
+    /// How many run; absent: as many as are needed, at most 64.
     #[serde(default)]
     pub processes: Option<u32>,
     /// How many records one process holds at a time.

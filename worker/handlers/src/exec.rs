@@ -7,8 +7,9 @@
 //! ```
 //!
 //! What a handler's author reads is PROTOCOL.md. What holds here:
-//! - A child holds one record at a time, or as many as the manifest says. As many children run as are needed, at
-//!   most as many as the manifest says, else one for each record under way.
+//! - A child holds one record at a time, or as many as the manifest says. Where the manifest says how many children
+//!   may run, a record goes to the one that holds the fewest, and a further one is started before one gets a second
+//!   record. Else as few run as can hold all that is under way, and not more than 64.
 //! - A child that ends, writes garbage, too long a line or an answer for a record it does not hold costs one attempt
 //!   of the records it had read, and is replaced. Records that it had not read go to another child.
 //! - A program that can't be started, or ends before it reads anything, is `Unavailable`: no attempt is used.
@@ -21,6 +22,7 @@
 
 mod child;
 mod launcher;
+mod places;
 pub(crate) mod program;
 mod protocol;
 mod stderr;
@@ -38,18 +40,18 @@ use tracing::warn;
 
 use self::child::{Ask, Ended, Life, Manners, attend};
 use self::launcher::Launcher;
+use self::places::{Place, Places};
 use crate::answer::failed;
 use crate::id::record_id;
 use crate::reason;
 
+/// Children at the most, where the manifest does not say how many.
+const UNASKED: usize = 64;
 /// How often a record that was not read is given to another child before that counts as not available.
 const CHILDREN_TRIED: u32 = 3;
 /// The pause after a start that led nowhere, doubled by each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// A way to a child that can take one more record.
-type Place = mpsc::Sender<Ask>;
 
 /// Children of one program.
 #[derive(Debug)]
@@ -62,7 +64,10 @@ pub(crate) struct ExecHandler {
 struct Pool {
     launcher: Launcher,
     manners: Manners,
+    /// Children at the most.
     most: usize,
+    /// Whether all of them are wanted before one holds two records.
+    spreads: bool,
     state: Mutex<State>,
     /// A place may be free, or a child may be started.
     freed: Notify,
@@ -70,8 +75,10 @@ struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    places: Vec<Place>,
+    places: Places,
     alive: usize,
+    /// Of those that live: whose places are not there yet.
+    starting: usize,
     closing: bool,
     /// Starts in a row that led nowhere, the last one's failure, and when the next may be.
     barren: u32,
@@ -82,7 +89,7 @@ struct State {
 /// What there is for a record.
 enum Find {
     Place(Place),
-    Start(Alive),
+    Start(Alive, Starting),
     Wait(Option<Instant>),
     Nothing(Outcome),
 }
@@ -97,6 +104,17 @@ impl Drop for Alive {
     }
 }
 
+/// One child that is being started.
+struct Starting(Arc<Pool>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.0.lock().starting -= 1;
+        // Who waited for its places rather than be the second record of another child looks again.
+        self.0.freed.notify_waiters();
+    }
+}
+
 impl ExecHandler {
     /// A pool without children: they are started when they are needed. Must be called in a runtime.
     pub(crate) fn new(config: &Config, options: &HandlerOptions, runtime: Handle) -> std::io::Result<Self> {
@@ -105,9 +123,10 @@ impl ExecHandler {
             answer: usize::try_from(options.max_response_bytes.get()).unwrap_or(usize::MAX),
             silence: options.heartbeat.map(|heartbeat| heartbeat * 3),
         };
-        let most = config.processes.map_or(usize::MAX, |count| usize::try_from(count.max(1)).unwrap_or(1));
+        let most = config.processes.map_or(UNASKED, |count| usize::try_from(count.max(1)).unwrap_or(1));
+        let spreads = config.processes.is_some();
         let launcher = Launcher::new(config.clone(), runtime)?;
-        let pool = Pool { launcher, manners, most, state: Mutex::default(), freed: Notify::new() };
+        let pool = Pool { launcher, manners, most, spreads, state: Mutex::default(), freed: Notify::new() };
         Ok(Self { pool: Arc::new(pool), tasks: TaskTracker::new() })
     }
 
@@ -170,7 +189,11 @@ impl ExecHandler {
             freed.as_mut().enable();
             match Pool::find(&self.pool) {
                 Find::Place(place) => return Ok(place),
-                Find::Start(alive) => return self.start(alive).await,
+                Find::Start(alive, starting) => match self.start(alive, starting).await {
+                    Ok(place) => return Ok(place),
+                    // A child that is there can take the record, if not at once.
+                    Err(outcome) => return self.pool.lock().places.take().ok_or(outcome),
+                },
                 Find::Wait(None) => freed.await,
                 Find::Wait(Some(until)) => tokio::select! {
                     biased; // A free place is better than a new child.
@@ -182,7 +205,7 @@ impl ExecHandler {
         }
     }
 
-    async fn start(&self, alive: Alive) -> Result<Place, Outcome> {
+    async fn start(&self, alive: Alive, starting: Starting) -> Result<Place, Outcome> {
         let child = match self.pool.launcher.start().await {
             Ok(child) => child,
             Err(failure) => {
@@ -201,9 +224,8 @@ impl ExecHandler {
             alive.0.lock().learn(life);
             drop(alive);
         });
-        for _ in 1..manners.records {
-            self.pool.give_back(place.clone());
-        }
+        self.pool.add(place.clone(), manners.records - 1);
+        drop(starting);
         Ok(place)
     }
 }
@@ -222,15 +244,19 @@ impl Pool {
 
     fn find(pool: &Arc<Self>) -> Find {
         let mut state = pool.lock();
-        while let Some(place) = state.places.pop() {
-            if !place.is_closed() {
-                return Find::Place(place);
-            }
+        let may_start = state.alive < pool.most;
+        let may_start_now = may_start && state.not_before.is_none_or(|until| until <= Instant::now());
+        let starts_rather = pool.spreads && (may_start_now || state.starting > 0);
+        let free = state.places.most();
+        if free.is_some_and(|free| free == pool.manners.records || !starts_rather)
+            && let Some(place) = state.places.take()
+        {
+            return Find::Place(place);
         }
         if state.closing {
             return Find::Nothing(Outcome::unavailable(reason::CANNOT_START, "the worker is stopping"));
         }
-        if state.alive >= pool.most {
+        if !may_start {
             return Find::Wait(None);
         }
         match state.not_before.map(|until| (until, until.saturating_duration_since(Instant::now()))) {
@@ -238,7 +264,8 @@ impl Pool {
             Some((_, left)) if !left.is_zero() => Find::Nothing(state.pausing(left)),
             _ => {
                 state.alive += 1;
-                Find::Start(Alive(Arc::clone(pool)))
+                state.starting += 1;
+                Find::Start(Alive(Arc::clone(pool)), Starting(Arc::clone(pool)))
             }
         }
     }
@@ -246,10 +273,20 @@ impl Pool {
     fn give_back(&self, place: Place) {
         let mut state = self.lock();
         if !state.closing {
-            state.places.push(place);
+            state.places.give_back(place, self.manners.records);
         }
         drop(state);
         self.freed.notify_one();
+    }
+
+    /// Further places of a child that has just been started.
+    fn add(&self, place: Place, count: usize) {
+        let mut state = self.lock();
+        if !state.closing {
+            state.places.add(place, count);
+        }
+        drop(state);
+        (0..count).for_each(|_| self.freed.notify_one());
     }
 
     fn close(&self) {

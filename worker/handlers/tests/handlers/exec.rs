@@ -119,6 +119,31 @@ sys.stdin.read()
 }
 
 #[tokio::test]
+async fn records_go_to_the_child_that_holds_the_fewest() {
+    // A child answers when it holds two records: who got them all would leave the other one silent.
+    let pairs = "
+import json, os, sys
+while True:
+    pair = [json.loads(sys.stdin.readline()) for _ in range(2)]
+    for r in pair:
+        print(json.dumps({'id': r['id'], 'action': 'output', 'name': 'pid', 'value': str(os.getpid())}))
+        print(json.dumps({'id': r['id'], 'action': 'done'}), flush=True)
+";
+    let handler = exec(ExecHandler { processes: Some(3), records_per_process: 8, ..python(pairs) });
+    let outcomes = join_all((0..6).map(|offset| {
+        let (draft, handler) = (program(offset, ""), &handler);
+        async move { ask(handler, &draft).await }
+    }))
+    .await;
+    let mut held = std::collections::BTreeMap::<_, usize>::new();
+    for outcome in &outcomes {
+        assert_eq!(said(outcome), "Done");
+        *held.entry(outcome.outputs[0].record.value.clone()).or_default() += 1;
+    }
+    assert_eq!(held.into_values().collect::<Vec<_>>(), [2, 2, 2]);
+}
+
+#[tokio::test]
 async fn a_crash_costs_one_attempt_and_says_the_last_words() {
     let handler = exec(one(OBEDIENT));
     let outcome = ask(&handler, &program(1, "sys.exit('out of paper')")).await;
