@@ -34,7 +34,13 @@ pub(crate) async fn follow(
         if ids.is_empty() {
             lag.send_if_modified(|known| known.take().is_some());
         } else {
-            let found = match source.bounds(&ids).await {
+            let bounds = tokio::select! {
+                biased;
+                // The end first: a source that does not answer must not hold it up.
+                () = cancel.cancelled() => return,
+                bounds = source.bounds(&ids) => bounds,
+            };
+            let found = match bounds {
                 Ok(bounds) => {
                     let shards: Vec<_> = owned
                         .into_iter()

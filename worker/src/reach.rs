@@ -48,7 +48,13 @@ pub(crate) async fn follow(
     let mut attempts = 0;
     loop {
         let made = pump.snapshot().counters.attempts;
-        let unreached = if made == attempts { ask(&handlers).await } else { Vec::new() };
+        let asking = async { if made == attempts { ask(&handlers).await } else { Vec::new() } };
+        let unreached = tokio::select! {
+            biased;
+            // The end first: a handler that does not answer must not hold it up.
+            () = cancel.cancelled() => return,
+            unreached = asking => unreached,
+        };
         attempts = made;
         let wait = if unreached.is_empty() { LATER } else { AGAIN };
         told.send_if_modified(|known| {

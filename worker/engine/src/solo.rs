@@ -74,7 +74,14 @@ impl Solo {
         let mut list_at = Instant::now();
         loop {
             let lists = Instant::now() >= list_at;
-            let pause = match self.round(&pump, &mut owned, lists).await {
+            let round = tokio::select! {
+                biased;
+                // The end first: a broker that does not answer must not hold it up. What a round leaves undone is as
+                // after a crash.
+                () = cancel.cancelled() => return,
+                round = self.round(&pump, &mut owned, lists) => round,
+            };
+            let pause = match round {
                 Ok(()) => {
                     hindrance.send_replace(None);
                     wait = FIRST_WAIT;

@@ -2,6 +2,9 @@
 //!
 //! The one place that reads the library's codes. Up: every adapter of this crate.
 
+use std::error::Error;
+use std::fmt;
+
 use keyweir_engine::ports::SourceError;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -52,13 +55,42 @@ pub(crate) fn is_damage(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// What the library says, once, and what to do where nobody answers. The library's own error repeats itself as its
+/// cause.
+#[derive(Debug)]
+struct Said(KafkaError);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use RDKafkaErrorCode as Code;
+        match self.0.rdkafka_error_code() {
+            Some(
+                code @ (Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::MessageTimedOut),
+            ) => write!(f, "no broker answers: see that one runs there and can be reached; {code}"),
+            Some(code) => write!(f, "{code}"),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl Error for Said {}
+
+/// An error of the library as a cause.
+pub(crate) fn cause(error: KafkaError) -> Box<dyn Error + Send + Sync> {
+    Said(error).into()
+}
+
 /// The engine's word for an error about `what`.
 pub(crate) fn source_error(what: impl Into<String>, error: KafkaError) -> SourceError {
     let what = what.into();
     match error.rdkafka_error_code().map(trouble) {
         Some(Trouble::Missing) => SourceError::Missing { what },
-        Some(Trouble::Refused) => SourceError::Refused { what, source: error.into() },
-        Some(Trouble::Unreachable) | None => SourceError::Unreachable { what, source: error.into() },
+        Some(Trouble::Refused) => SourceError::Refused { what, source: cause(error) },
+        Some(Trouble::Unreachable) | None => SourceError::Unreachable { what, source: cause(error) },
     }
 }
 
@@ -74,6 +106,14 @@ pub(crate) fn config_error(what: impl Into<String>, error: ConfigError) -> Sourc
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_broker_is_told_once_with_what_to_do() {
+        let error = source_error("127.0.0.1:1", KafkaError::Global(RDKafkaErrorCode::AllBrokersDown));
+        let text = keyweir_engine::error_chain(&error);
+        assert_eq!(text.matches("AllBrokersDown").count(), 1, "{text}");
+        assert!(text.contains("see that one runs there"), "{text}");
+    }
 
     #[test]
     fn only_what_waiting_cures_is_retryable() {

@@ -19,7 +19,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::config::{ConfigError, Connection};
 use crate::context::Context;
-use crate::error::{Trouble, trouble};
+use crate::error::{Trouble, cause, trouble};
 
 /// How long a full queue is left alone before the next try.
 const FULL: Duration = Duration::from_millis(2);
@@ -85,12 +85,12 @@ impl KafkaProducer {
         let topic = topic.to_owned();
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
-                ProduceError::Refused { topic, source: error.into() }
+                ProduceError::Refused { topic, source: cause(error) }
             }
             Some(code) if trouble(code) == Trouble::Refused && code != RDKafkaErrorCode::Authentication => {
-                ProduceError::Refused { topic, source: error.into() }
+                ProduceError::Refused { topic, source: cause(error) }
             }
-            _ => ProduceError::Unreachable { topic, source: error.into() },
+            _ => ProduceError::Unreachable { topic, source: cause(error) },
         }
     }
 

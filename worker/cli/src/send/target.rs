@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use keyweir_contract::endpoints::KafkaEndpoint;
 use keyweir_embedded::{AppendError, DataDir, DataDirOptions, Log, OpenError};
-use keyweir_engine::ports::ProduceError;
-use keyweir_kafka::{ConfigError, Connection, KafkaProducer};
+use keyweir_engine::ports::{ProduceError, Source as _, SourceError};
+use keyweir_kafka::{ConfigError, Connection, KafkaProducer, KafkaSource, Mirroring};
 use keyweir_worker::NewRecord;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ use serde_json::{Map, Value, json};
 use crate::args::SendArgs;
 use crate::control::{self, Control, ControlError};
 
+/// How this client calls itself.
+const NAME: &str = "keyweir-send";
 /// How long a record is tried for.
 const DELIVERY: Duration = Duration::from_secs(30);
 /// How long a process that has just taken the directory may need until it can be asked.
@@ -46,6 +48,15 @@ pub(super) enum TargetError {
     /// The Kafka settings are wrong.
     #[error("failed to set up the Kafka client")]
     Config(#[source] ConfigError),
+    /// No broker answers, or none lets us in.
+    #[error("failed to reach {servers}")]
+    Reach {
+        /// The addresses.
+        servers: String,
+        /// Why.
+        #[source]
+        source: SourceError,
+    },
     /// Kafka did not take them.
     #[error("failed to produce")]
     Produce(#[source] ProduceError),
@@ -61,7 +72,7 @@ pub(super) enum Target {
 impl Target {
     pub(super) async fn open(args: &SendArgs) -> Result<Self, TargetError> {
         if !args.bootstrap_servers.is_empty() {
-            return kafka(args).map(|producer| Self::Kafka(Box::new(producer))).map_err(TargetError::Config);
+            return Ok(Self::Kafka(Box::new(kafka(args).await?)));
         }
         let began = Instant::now();
         loop {
@@ -102,11 +113,19 @@ impl Target {
     }
 }
 
-fn kafka(args: &SendArgs) -> Result<KafkaProducer, ConfigError> {
+/// A producer, once a broker has answered: what is written to one that is missing waits long before it fails.
+async fn kafka(args: &SendArgs) -> Result<KafkaProducer, TargetError> {
     let properties = args.property.iter().map(|pair| (pair.name.clone(), pair.value.clone())).collect();
     let bootstrap_servers = args.bootstrap_servers.clone();
     let endpoint = KafkaEndpoint { bootstrap_servers, tls: None, sasl: None, properties };
-    KafkaProducer::new(Connection::new(endpoint, "keyweir-send"), DELIVERY)
+    let connection = Connection::new(endpoint, NAME);
+    let producer = KafkaProducer::new(connection.clone(), DELIVERY).map_err(TargetError::Config)?;
+    let topics = vec![args.topic.clone()];
+    match KafkaSource::new(connection, topics, NAME, Mirroring::CheckpointsAreThere).shards().await {
+        // A topic that is missing may be made by being written to: that is the broker's to say.
+        Ok(_) | Err(SourceError::Missing { .. }) => Ok(producer),
+        Err(source) => Err(TargetError::Reach { servers: args.bootstrap_servers.join(","), source }),
+    }
 }
 
 /// The process that has the directory open, once it answers.

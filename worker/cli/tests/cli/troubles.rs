@@ -37,6 +37,18 @@ fn a_broker_that_is_missing_is_named_and_waited_for() {
 }
 
 #[test]
+fn sending_to_a_missing_broker_says_so_once_and_soon() {
+    let scene = Scene::set();
+    scene.write("one.jsonl", "{}\n");
+    let sent =
+        scene.keyweir(&["send", "orders", "--file", "one.jsonl", "--bootstrap-servers", "127.0.0.1:1"]);
+    sent.must(1);
+    assert!(sent.err.contains("failed to reach 127.0.0.1:1"), "{}", sent.err);
+    assert!(sent.err.contains("see that one runs there"), "{}", sent.err);
+    assert_eq!(sent.err.matches("Local: ").count(), 1, "{}", sent.err);
+}
+
+#[test]
 fn a_handler_that_is_down_is_named_before_there_is_a_record_and_costs_no_attempt() {
     let scene = Scene::set();
     let port = Port::take().expect("a port");
