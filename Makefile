@@ -21,7 +21,7 @@ build:
 
 run:
 	@e2e/setup/install.sh run
-	cargo build --release --locked -p keyweir
+	cargo build --release --locked --workspace --bins
 	@rm -rf target/first-look && mkdir -p target/first-look
 	target/release/keyweir run -f config/samples/orders.yaml --embedded --data target/first-look/data \
 		--event-log target/first-look/events.jsonl --listen 127.0.0.1:0 --feed orders=e2e/data/orders.jsonl --until-idle 2s
@@ -34,7 +34,8 @@ check:
 
 bench:
 	@e2e/setup/install.sh bench
-	cargo run --release --locked -p keyweir-bench -- $(BENCH)
+	cargo build --release --locked --workspace --bins
+	target/release/keyweir-bench $(BENCH)
 
 chaos:
 	@e2e/setup/install.sh test
