@@ -58,6 +58,66 @@ fn tuned(from: &From) {
     assert_eq!((found["done"].as_u64(), found["duplicates"].as_u64()), (Some(12), Some(0)));
 }
 
+/// U150, U163: a child that writes to stderr is heard from the level Info on.
+#[test]
+fn the_level_of_the_log_changes_while_it_runs() {
+    let scene = Scene::set();
+    let from = From::Embedded;
+    let loud = "while read -r line; do echo \"heard $line\" >&2; echo '{\"action\": \"done\"}'; done\n";
+    let loud = scene.write("loud.sh", loud);
+    let handler = format!("exec: {{command: [sh, {}], processes: 1}}", loud.display());
+    let levelled = |level: &str, state: &str| {
+        scene.manifest(
+            "loud",
+            &from,
+            &handler,
+            &format!("observability: {{logLevel: {level}}}\nstate: {state}"),
+        )
+    };
+    let is = |running: &mut Running, activity: &str| {
+        running.see(activity, |running| (running.object("loud")?["activity"] == activity).then_some(()));
+    };
+    let manifest = levelled("Warn", "Running");
+    let mut running = scene.run(&manifest, &from, &[]);
+    let process = running.process();
+    let mut sent = 0;
+    let mut send = |running: &mut Running, word: &str| {
+        scene.send(&from, &[json!({"key": "a", "value": word})]);
+        sent += 1;
+        running.reach("loud", "completed", sent);
+    };
+    send(&mut running, "first");
+    levelled("Info", "Running");
+    running.see("the change", |running| running.said().contains("changed settings taken up").then_some(()));
+    send(&mut running, "second");
+    let heard = running.see("what the child wrote", |running| {
+        let line = |line: &str| serde_json::from_str::<Value>(line).ok();
+        let said = running.said();
+        said.lines()
+            .filter_map(line)
+            .find(|line| line["text"].as_str().is_some_and(|text| text.contains("second")))
+    });
+    assert_eq!(heard["level"], "INFO");
+    assert!(heard["timestamp"].is_string() && heard["target"].is_string(), "{heard}");
+    // The level is taken up before the state, which can be seen.
+    levelled("Error", "Paused");
+    is(&mut running, "Paused");
+    levelled("Error", "Running");
+    is(&mut running, "Running");
+    send(&mut running, "third");
+    levelled("Debug", "Paused");
+    is(&mut running, "Paused");
+    levelled("Debug", "Running");
+    is(&mut running, "Running");
+    send(&mut running, "fourth");
+    running.see("what the child wrote", |running| running.said().contains("fourth").then_some(()));
+    let said = running.said();
+    assert!(!said.contains("first") && !said.contains("third"), "{said}");
+    assert_eq!(running.process(), process);
+    assert_eq!(running.stop().0, Some(0));
+    assert_eq!(scene.verify()["done"], 4);
+}
+
 #[test]
 fn an_object_is_paused_stopped_and_resumed_embedded() {
     paused(&From::Embedded);

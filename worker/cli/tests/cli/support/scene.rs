@@ -130,13 +130,19 @@ impl Scene {
 
     /// A `keyweir run`, not yet started.
     pub(crate) fn run_command(&self, manifest: &Path, from: &From, more: &[&str]) -> Command {
-        let mut command = self.command(&["run", "--listen", "127.0.0.1:0", "--progress", "json"]);
-        command.args(["--data".as_ref(), self.data().as_os_str()]);
+        let mut command = self.bare_command(manifest, from);
         if !more.contains(&"--event-log") {
             command.args(["--event-log".as_ref(), self.events().as_os_str()]);
         }
-        command.args(["-f".as_ref(), manifest.as_os_str()]);
-        command.args(from.flags()).args(more);
+        command.args(more);
+        command
+    }
+
+    /// As [`Scene::run_command`], without an event log.
+    pub(crate) fn bare_command(&self, manifest: &Path, from: &From) -> Command {
+        let mut command = self.command(&["run", "--listen", "127.0.0.1:0", "--progress", "json"]);
+        command.args(["--data".as_ref(), self.data().as_os_str()]);
+        command.args(["-f".as_ref(), manifest.as_os_str()]).args(from.flags());
         command
     }
 
