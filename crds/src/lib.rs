@@ -3,6 +3,7 @@
 //! * [`stream_consumer`] is the kind; [`source`], [`connection`], [`coordination`], [`handler`], [`execution`],
 //!   [`exhausted`], [`scaling`], [`pod`] are its nouns, [`status`] is what the operator answers.
 //! * Defaults live in the schema. [`schema`] applies them where there is no API server.
+//! * Patterns are in the schema, and in words for people in [`words`].
 //! * Rules are CEL, beside the type they guard, each with a message that says the fix ([`rules`]).
 //!
 //! What CEL can't see is `keyweir-render`'s to refuse.
@@ -21,6 +22,7 @@ pub mod schema;
 pub mod source;
 pub mod status;
 pub mod stream_consumer;
+pub mod words;
 pub mod yaml;
 
 pub use stream_consumer::{StreamConsumer, StreamConsumerSpec};

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     quantities::{DurationOrEmpty, ObjectName},
     rules::{self, rule},
+    words,
 };
 
 /// A part that is handed to the pod as it is.
@@ -160,7 +161,7 @@ impl JsonSchema for Amount {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
-            "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
+            "pattern": words::QUANTITY
         })
     }
 }

@@ -7,6 +7,8 @@ use keyweir_contract::{bytes, duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::words;
+
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $pattern:expr, $length:expr) => {
         $(#[$doc])*
@@ -70,7 +72,7 @@ text!(
 text!(
     /// The name of a Kafka topic.
     TopicName,
-    "^[a-zA-Z0-9._-]{1,249}$",
+    words::TOPIC_NAME,
     249
 );
 text!(
@@ -94,12 +96,12 @@ text!(
 text!(
     /// Host and port of a server.
     HostPort,
-    r"^(\[[0-9a-fA-F:.]{2,45}\]|[a-zA-Z0-9._-]{1,253}):[0-9]{1,5}$",
+    words::HOST_PORT,
     260
 );
 text!(
     /// An `http` or `https` URL without a user.
     HttpUrl,
-    r"^https?://[^\s@/?#]+(/[^\s]*)?$",
+    words::HTTP_URL,
     2048
 );

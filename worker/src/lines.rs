@@ -15,6 +15,9 @@ use keyweir_engine::NewRecord;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+/// What a line may be.
+const EXAMPLE: &str = r#"{"key": "a", "value": 1, "headers": {"name": "text"}}"#;
+
 /// Which line is no record, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read line {line} as a record: {why}")]
@@ -40,7 +43,8 @@ struct Given<'a> {
 /// One line; `line` is its number, for the error.
 pub fn record(text: &[u8], line: usize) -> Result<NewRecord, LineError> {
     let wrong = |why: String| LineError { line, why };
-    let given: Given<'_> = serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
+    let given: Given<'_> = serde_json::from_slice(text)
+        .map_err(|error| wrong(format!("{error}; want an object such as {EXAMPLE}")))?;
     let bytes = |text: String, field: &str| {
         STANDARD.decode(text).map(Bytes::from).map_err(|error| wrong(format!("{field}: {error}")))
     };

@@ -72,6 +72,26 @@ fn every_field_is_explained() {
 }
 
 #[test]
+fn every_pattern_is_told_in_words() {
+    fn patterns(schema: &Value, told: &mut impl FnMut(&str)) {
+        match schema {
+            Value::Object(keywords) => {
+                keywords.get("pattern").and_then(Value::as_str).into_iter().for_each(&mut *told);
+                keywords.values().for_each(|inner| patterns(inner, told));
+            }
+            Value::Array(items) => items.iter().for_each(|inner| patterns(inner, told)),
+            _ => {}
+        }
+    }
+    patterns(schema::stream_consumer(), &mut |pattern| {
+        assert!(
+            keyweir_crds::words::of(pattern).is_some(),
+            "{pattern} has no words: add them to crds/src/words.rs"
+        );
+    });
+}
+
+#[test]
 fn every_optional_object_has_a_default_or_its_absence_says_something() {
     let mut seen = Vec::new();
     each_optional(&mut |path, field| {

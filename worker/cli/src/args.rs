@@ -83,7 +83,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1m", requires = "until_idle")]
     pub(crate) patience: Duration,
     /// Where /readyz, /metrics and the local endpoints listen; port 0 = any free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Directory with <name>/<key> for each Secret, as a pod mounts them
     #[arg(long, value_name = "DIR")]
@@ -277,6 +277,12 @@ pub(crate) struct CompletionArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("{text:?} is no address: want 127.0.0.1:8080, or 0.0.0.0:8080 to be reached from elsewhere")
+    })
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     keyweir_contract::duration::parse(text)
         .map_err(|_| format!("{text:?} is no duration: want 500ms, 2s or 1m30s"))
@@ -291,6 +297,12 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_is_numbers() {
+        assert!(address("127.0.0.1:0").is_ok());
+        assert!(address("localhost:8080").expect_err("a name").contains("want 127.0.0.1:8080"));
     }
 
     #[test]

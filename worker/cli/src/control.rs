@@ -14,6 +14,12 @@ pub(crate) enum ControlError {
         /// The socket.
         place: PathBuf,
     },
+    /// That is no URL.
+    #[error("failed to use {url:?} as a URL: want http://HOST:PORT, where `keyweir run` listens")]
+    Url {
+        /// What was given.
+        url: String,
+    },
     /// The client could not be made.
     #[error("failed to prepare the client")]
     Client(#[source] reqwest::Error),
@@ -47,6 +53,9 @@ impl Control {
         // The client wants one chosen before it is made. An error says that it was: by an earlier call.
         let _ = rustls::crypto::ring::default_provider().install_default();
         if let Some(url) = url {
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                return Err(ControlError::Url { url: url.to_owned() });
+            }
             let client = Client::builder().build().map_err(ControlError::Client)?;
             let base = url.trim_end_matches('/').to_owned();
             return Ok(Self { client, place: base.clone(), base });

@@ -41,6 +41,10 @@ pub(crate) async fn run(args: RunArgs) -> ExitCode {
         Ok(objects) => objects,
         Err(mistakes) => return exit::wrong(&mistakes),
     };
+    let unread: Vec<_> = args.feed.iter().filter_map(|feed| feed.unread(&objects)).collect();
+    if !unread.is_empty() {
+        return exit::wrong(&unread);
+    }
     let log = telemetry::init(session::level_of(&objects));
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,

@@ -53,7 +53,7 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// It can't be created, read or written.
-    #[error("failed to {act} {path}")]
+    #[error("failed to {act} {path}; use a directory on a disk that can be written to")]
     Io {
         /// What was tried.
         act: &'static str,

@@ -50,7 +50,9 @@ pub enum BuildError {
     #[error("failed to prepare the built-in handler")]
     Builtin(#[source] BuiltinError),
     /// Nothing is registered under that name.
-    #[error("failed to find the native handler {name:?}: this worker binary has {known}")]
+    #[error(
+        "failed to find the native handler {name:?}: this worker binary has {known}; use a worker of your own that registers it, as worker/examples/native.rs does"
+    )]
     Unknown {
         /// The name in the manifest.
         name: String,

@@ -5,6 +5,7 @@ use std::path::Path;
 use keyweir_crds::StreamConsumer;
 use keyweir_crds::schema;
 use serde_json::Value;
+use serde_saphyr::{MessageFormatter as _, UserMessageFormatter};
 
 use super::secrets::Secret;
 use super::{Manifests, Mistake, Written};
@@ -32,6 +33,11 @@ impl Document<'_> {
 pub(super) fn read(file: &Path, manifests: &mut Manifests, mistakes: &mut Vec<Mistake>) {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            let text = "this is no text in UTF-8: want a manifest in YAML".to_owned();
+            mistakes.push(Mistake { file: file.to_owned(), line: None, text });
+            return;
+        }
         Err(error) => {
             let text = format!("can't be read: {error}");
             mistakes.push(Mistake { file: file.to_owned(), line: None, text });
@@ -46,9 +52,19 @@ pub(super) fn read(file: &Path, manifests: &mut Manifests, mistakes: &mut Vec<Mi
                 let error = error.without_snippet();
                 let line =
                     error.location().map(|place| document.first_line + (place.line() as usize).max(1) - 1);
-                mistakes.push(document.mistake(line, format!("this is no YAML: {error}")));
+                mistakes.push(document.mistake(line, no_yaml(error)));
             }
         }
+    }
+}
+
+/// What is wrong with a text that can't be parsed; its line is told beside it.
+fn no_yaml(error: &serde_saphyr::Error) -> String {
+    match error {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("{key} stands here for the second time: remove one of them")
+        }
+        _ => format!("this is no YAML: {}", UserMessageFormatter.format_message(error)),
     }
 }
 

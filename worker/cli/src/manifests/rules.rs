@@ -1,7 +1,10 @@
 //! What the API server would refuse: unknown fields, wrong shapes, broken rules; all at once.
 
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{JsonType, ValidationError};
+use keyweir_crds::words;
 use kube::core::cel::{ErrorKind, Validator};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A field such as `spec.routes[0].handler`, and what is wrong with it.
 pub(super) type Broken = (String, String);
@@ -9,15 +12,39 @@ pub(super) type Broken = (String, String);
 /// All that the schema and its rules say against an object with its defaults.
 pub(super) fn broken(schema: &Value, object: &Value) -> Vec<Broken> {
     let mut broken = Vec::new();
-    if let Some(fields) = object.get("spec") {
-        let spec = schema.pointer("/properties/spec").unwrap_or(&Value::Null);
-        unknown(spec, fields, "spec", &mut broken);
-    }
+    let whole = json!({"properties": {
+        "apiVersion": {}, "kind": {}, "metadata": metadata(), "spec": schema["properties"]["spec"], "status": {},
+    }});
+    unknown(&whole, object, "", &mut broken);
     shapes(schema, object, &mut broken);
+    shapes(&json!({"properties": {"metadata": metadata()}}), object, &mut broken);
     if broken.is_empty() {
         rules(schema, object, &mut broken);
     }
     broken
+}
+
+/// What Kubernetes itself asks of every object's metadata.
+fn metadata() -> Value {
+    let name = |length: u32| json!({"type": "string", "pattern": words::NAME, "maxLength": length});
+    let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let mut known = json!({"name": name(253), "namespace": name(63), "labels": texts, "annotations": texts});
+    for others in [
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "managedFields",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ] {
+        known[others] = json!({});
+    }
+    json!({"type": "object", "properties": known})
 }
 
 /// Fields that the schema does not have. An API server would drop them or, asked strictly, refuse them.
@@ -32,7 +59,7 @@ fn unknown(schema: &Value, value: &Value, path: &str, broken: &mut Vec<Broken>) 
                 return;
             }
             for (name, field) in fields {
-                let path = format!("{path}.{name}");
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 match properties.and_then(|known| known.get(name)).or(others) {
                     Some(schema) => unknown(schema, field, &path, broken),
                     None => broken.push((path, unknown_text(properties, name))),
@@ -66,7 +93,30 @@ fn unknown_text(properties: Option<&Value>, name: &str) -> String {
 fn shapes(schema: &Value, object: &Value, broken: &mut Vec<Broken>) {
     let Ok(validator) = jsonschema::validator_for(schema) else { return };
     for error in validator.iter_errors(object) {
-        broken.push((field(&error.instance_path().to_string()), error.to_string()));
+        broken.push((field(&error.instance_path().to_string()), said(&error)));
+    }
+}
+
+/// What is wrong with a value, and what is wanted instead.
+fn said(error: &ValidationError<'_>) -> String {
+    let found = error.instance();
+    match error.kind() {
+        ValidationErrorKind::Pattern { pattern } => match words::of(pattern) {
+            Some(words) => format!("{found} is none: want {words}"),
+            None => error.to_string(),
+        },
+        ValidationErrorKind::Type { kind: TypeKind::Single(JsonType::String) }
+            if found.is_boolean() || found.is_number() =>
+        {
+            format!("YAML reads this as {found}: want text, so put it in quotes")
+        }
+        ValidationErrorKind::Type { kind: TypeKind::Single(JsonType::Array) } if !found.is_object() => {
+            format!(
+                "{found} is no list: want [{}]",
+                found.as_str().map_or(found.to_string(), ToOwned::to_owned)
+            )
+        }
+        _ => error.to_string(),
     }
 }
 

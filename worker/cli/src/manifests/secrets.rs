@@ -58,6 +58,12 @@ struct Metadata {
 impl Secret {
     /// A document; or the field that is wrong and why.
     pub(super) fn read(kind: &str, value: &Value) -> Result<Self, (String, String)> {
+        if !value.pointer("/metadata/name").is_some_and(Value::is_string) {
+            return Err((
+                "metadata".to_owned(),
+                format!("give the {kind} a name, in quotes if it is a number"),
+            ));
+        }
         let document = Document::deserialize(value).map_err(|error| (String::new(), error.to_string()))?;
         let name = document.metadata.name;
         if !is_plain(&name) {

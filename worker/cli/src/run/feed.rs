@@ -6,9 +6,11 @@ use std::str::FromStr;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use keyweir_contract::source::Source;
 use keyweir_embedded::{AppendError, DataDir, Log};
 
 use crate::args::{Format, RunArgs};
+use crate::manifests::Object;
 use crate::records::{Records, RecordsError};
 
 /// Records of one append at most.
@@ -30,6 +32,26 @@ impl FromStr for Feed {
             .ok_or_else(|| format!("{text:?}: want TOPIC=FILE, or TOPIC=- for standard input"))?;
         Log::check_name(topic).map_err(|error| error.to_string())?;
         Ok(Self { topic: topic.to_owned(), file: file.into() })
+    }
+}
+
+impl Feed {
+    /// What is wrong with feeding these objects so: a topic that none of them reads would be filled in silence.
+    pub(super) fn unread(&self, objects: &[Object]) -> Option<String> {
+        let embedded = objects.iter().filter_map(|object| match &object.config.fixed.source {
+            Source::Embedded(embedded) => Some(&embedded.topics),
+            Source::Kafka(_) | Source::Etcd(_) => None,
+        });
+        let read: Vec<&str> = embedded.flatten().map(String::as_str).collect();
+        if read.contains(&self.topic.as_str()) {
+            return None;
+        }
+        let way = if read.is_empty() {
+            "give --embedded, or use `keyweir send` for a topic of Kafka".to_owned()
+        } else {
+            format!("name one that is read: {}", read.join(", "))
+        };
+        Some(format!("--feed {}=…: no object reads that topic of the embedded log; {way}", self.topic))
     }
 }
 

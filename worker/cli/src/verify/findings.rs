@@ -128,7 +128,11 @@ impl fmt::Display for Findings {
                 writeln!(f, "  {example}")?;
             }
         }
-        let verdict = if self.is_clean() { "every promise was kept" } else { "promises were BROKEN" };
+        let verdict = match (self.is_clean(), self.fences) {
+            (true, 0) => "nothing was recorded: there is nothing to judge",
+            (true, _) => "every promise was kept",
+            (false, _) => "promises were BROKEN",
+        };
         f.write_str(verdict)
     }
 }

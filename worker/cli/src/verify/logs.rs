@@ -21,6 +21,11 @@ pub(crate) enum LogError {
         #[source]
         source: std::io::Error,
     },
+    /// A line that was never one of an event log.
+    #[error(
+        "failed to find an event log in {path}: line {line} is none of its lines; give what `keyweir run --event-log FILE` wrote"
+    )]
+    Foreign { path: PathBuf, line: u64 },
     /// A line in the midst of an incarnation is damaged.
     #[error("failed to understand {path}, line {line}")]
     Line {
@@ -73,6 +78,9 @@ impl Events {
             if self.text.trim_ascii().is_empty() {
                 continue;
             }
+            if !is_begun(&self.text) {
+                return Err(LogError::Foreign { path: self.path.clone(), line: self.number });
+            }
             match (serde_json::from_slice::<Line>(&self.text), damaged.take()) {
                 (Ok(line), None) => return Ok(Some(self.of(line))),
                 (Ok(line), Some(_)) if self.member.as_ref() != Some(&line.member) => {
@@ -96,6 +104,13 @@ impl Events {
         self.member = Some(std::sync::Arc::clone(&line.member));
         line
     }
+}
+
+/// Whether a text is the beginning of a line of an event log, however little of it was written.
+fn is_begun(text: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"{\"step\":";
+    let length = text.len().min(BEGIN.len());
+    text[..length].trim_ascii_end() == &BEGIN[..text[..length].trim_ascii_end().len()]
 }
 
 /// All event logs as one stream.

@@ -1,6 +1,6 @@
 //! Manifests that are wrong: all that is wrong is told at once, with lines, by check and by run alike.
 
-use crate::support::scene::{From, Scene};
+use crate::support::scene::{From, Scene, manifest};
 
 const WRONG: &str = "\
 apiVersion: keyweir.io/v1alpha1
@@ -70,6 +70,111 @@ fn rules_between_fields_are_told_with_the_fix() {
     let twins = scene.keyweir(&["check", "-f", "fine.yaml", "-f", "fine.yaml"]);
     twins.must(2);
     assert!(twins.err.contains("another object has this name"), "{}", twins.err);
+}
+
+/// U169: what to write instead is told, with the field.
+#[test]
+fn wrong_words_are_told_with_what_is_wanted() {
+    let scene = Scene::set();
+    let right = manifest("orders", &From::Embedded, "builtin: {type: Drop}", "drainTimeout: 5s");
+    for (part, wrong, words) in [
+        (
+            "name: orders",
+            "name: Orders of mine",
+            "metadata.name: \"Orders of mine\" is none: want lower-case",
+        ),
+        ("name: orders", "name: orders, namespace: A", "metadata.namespace: \"A\" is none: want lower-case"),
+        ("name: orders", "name: orders, lables: {}", "metadata.lables: there is no such field"),
+        ("kind: Str", "speck: {}\nkind: Str", "speck: there is no such field: want one of apiVersion, kind"),
+        ("[orders]", "[or ders]", "topics[0]: \"or ders\" is none: want letters, digits"),
+        ("[orders]", "[..]", "topics[0]: \"..\" is none: want letters, digits"),
+        ("[orders]", "orders", "topics: \"orders\" is no list: want [orders]"),
+        ("[orders]", "[]", "topics: [] has less than 1 item"),
+        ("[orders]", "[no]", "topics[0]: YAML reads this as false: want text, so put it in quotes"),
+        ("orders.group", "\"\"", "group: \"\" is none: want letters, digits"),
+        ("orders.group", "7", "group: YAML reads this as 7: want text, so put it in quotes"),
+        ("127.0.0.1:1", "127.0.0.1", "bootstrapServers[0]: \"127.0.0.1\" is none: want host and port"),
+        ("Timeout: 5s", "Timeout: -5s", "drainTimeout: \"-5s\" is none: want a duration such as"),
+        ("Timeout: 5s", "Timeout: 5", "drainTimeout: YAML reads this as 5: want text"),
+        ("Timeout: 5s", "Timeout: 5 minutes", "drainTimeout: \"5 minutes\" is none: want a duration"),
+        ("Timeout: 5s", "Timeout: 99999h", "drainTimeout: must be between 0s and 1h"),
+        ("Timeout: 5s", "Timeout: 5s\n  drainTimeout: 6s", "drainTimeout stands here for the second time"),
+        ("Timeout: 5s", "Timeout: 5s\n  execution: {concurrency: 1.5}", "concurrency: 1.5 is not of type"),
+        (
+            "Timeout: 5s",
+            "Timeout: 5s\n  execution: {concurrency: 1e30}",
+            "is greater than the maximum of 100000",
+        ),
+        (
+            "Timeout: 5s",
+            "Timeout: 5s\n  execution: {limits: {bytes: 9Ei}}",
+            "\"9Ei\" is none: want a whole number of",
+        ),
+        ("builtin: {type: Drop}", "http: {url: \"ftp://a/\"}", "http.url: \"ftp://a/\" is none: want a URL"),
+        (
+            "builtin: {type: Drop}",
+            "http: {url: \"http://:80/\"}",
+            "http.url: \"http://:80/\" is none: want a URL",
+        ),
+        (
+            "builtin: {type: Drop}",
+            "exec: {command: python3 a.py}",
+            "command: \"python3 a.py\" is no list: want [",
+        ),
+    ] {
+        assert!(right.contains(part), "{part}");
+        scene.write("wrong.yaml", &right.replacen(part, wrong, 1));
+        let checked = scene.keyweir(&["check", "-f", "wrong.yaml"]);
+        checked.must(2);
+        assert!(checked.err.starts_with("wrong.yaml:"), "{}", checked.err);
+        assert!(checked.err.contains(words), "{wrong}: {words} is not in {}", checked.err);
+    }
+}
+
+/// What is asked of the command itself.
+#[test]
+fn wrong_arguments_are_told_with_what_is_wanted() {
+    let scene = Scene::set();
+    scene.manifest("plain", &From::Embedded, "builtin: {type: Drop}", "");
+    scene.write("no-log.yaml", "kind: Deployment\n");
+    scene.write("plain.txt", "good morning\n");
+    let run = ["run", "-f", "plain.yaml", "--listen", "127.0.0.1:0"];
+    let cases: [(&[&str], i32, &str); 8] = [
+        (&["--embedded", "--until-idle", "5"], 2, "want 500ms, 2s or 1m30s"),
+        (&["--embedded", "--feed", "other=plain.txt"], 2, "name one that is read: orders"),
+        (&["--feed", "orders=plain.txt"], 2, "give --embedded"),
+        (&["--embedded", "--feed", "orders=plain.txt"], 1, "want an object such as"),
+        (&["--embedded", "--feed", "orders=none.txt"], 1, "failed to open none.txt"),
+        (&["--embedded", "--data", "/proc/none"], 1, "use a directory on a disk that can be written to"),
+        (&["--embedded", "--handler-url", "http://a/"], 2, "remove it"),
+        (&["--embedded", "--secrets", "none"], 1, "none"),
+    ];
+    for (arguments, code, words) in cases {
+        told(&scene, &run.iter().chain(arguments).copied().collect::<Vec<_>>(), code, words);
+    }
+    let cases: [(&[&str], i32, &str); 10] = [
+        (&["run", "-f", "plain.yaml", "--embedded", "--listen", "localhost:8080"], 2, "want 127.0.0.1:8080"),
+        (&["run", "-f", "plain.yaml", "--embedded", "--listen", "192.0.2.1:80"], 1, "with --listen"),
+        (&["send", "or ders", "--file", "plain.txt", "--format", "lines"], 1, "want 1 to 249 letters"),
+        (&["send", "orders", "--file", "plain.txt"], 1, "line 1 as a record"),
+        (&["send", "orders", "--file", "."], 1, "Is a directory"),
+        (&["send", "orders", "--rate", "0"], 2, "0 is not in 1.."),
+        (&["verify", "no-log.yaml"], 1, "give what `keyweir run --event-log FILE` wrote"),
+        (&["parked", "list", "--url", "nonsense"], 1, "want http://HOST:PORT"),
+        (&["parked", "list", "--data", "nowhere"], 1, "start `keyweir run`"),
+        (&["members", "-f", "plain.yaml"], 2, "set spec.coordination.type: Etcd"),
+    ];
+    for (arguments, code, words) in cases {
+        told(&scene, arguments, code, words);
+    }
+}
+
+#[track_caller]
+fn told(scene: &Scene, arguments: &[&str], code: i32, words: &str) {
+    let done = scene.keyweir(arguments);
+    assert_eq!(done.code, Some(code), "{arguments:?}: {}", done.err);
+    assert!(done.err.contains(words), "{arguments:?}: {words} is not in {}", done.err);
+    assert!(!done.err.contains("panicked"), "{}", done.err);
 }
 
 #[test]
