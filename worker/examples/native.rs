@@ -7,30 +7,24 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use keyweir_worker::ports::{Handler, Request};
-use keyweir_worker::{Args, NewRecord, Outcome, Output, Registry, Verdict, run};
+use keyweir_worker::codec::Text;
+use keyweir_worker::ports::Request;
+use keyweir_worker::{Args, NewRecord, Outcome, Output, Registry, Verdict, native, run};
 
-/// Writes each value in capitals to the output `shouted`; what is not text is refused.
-struct Shout;
-
-impl Handler for Shout {
-    async fn handle(&self, request: Request) -> Outcome {
-        let Ok(text) = std::str::from_utf8(request.record.value().unwrap_or_default()) else {
-            return Outcome::reject("NotText", "only text can be shouted");
-        };
-        let record = NewRecord {
-            key: request.record.key().map(<[u8]>::to_vec).map(Into::into),
-            value: Some(text.to_uppercase().into()),
-            ..NewRecord::default()
-        };
-        let outputs = vec![Output { name: "shouted".to_owned(), record }];
-        Outcome { verdict: Verdict::Done, outputs }
-    }
+/// Writes each value in capitals to the output `shouted`; what is not text is refused by the codec.
+async fn shout(text: String, request: Request) -> Outcome {
+    let record = NewRecord {
+        key: request.record.key().map(<[u8]>::to_vec).map(Into::into),
+        value: Some(text.to_uppercase().into()),
+        ..NewRecord::default()
+    };
+    let outputs = vec![Output { name: "shouted".to_owned(), record }];
+    Outcome { verdict: Verdict::Done, outputs }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut natives = Registry::default();
-    natives.register("shout", || Ok(Shout));
+    natives.register("shout", || Ok(native::read_by(Text, shout)));
     run(Args::parse(), natives).await
 }

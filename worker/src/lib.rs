@@ -29,6 +29,6 @@ mod wiring;
 pub use args::Args;
 pub use host::{Applied, Host, HostError, HostOptions, ObjectView};
 pub use keyweir_engine::{Failure, NewRecord, Outcome, Output, Record, Verdict, ports};
-pub use keyweir_handlers::Registry;
+pub use keyweir_handlers::{Registry, codec, native};
 pub use run::run;
 pub use wiring::StartError;

@@ -14,6 +14,7 @@
 mod answer;
 mod any;
 mod builtin;
+pub mod codec;
 mod exec;
 mod http;
 mod id;

@@ -29,9 +29,10 @@ use std::future::Future;
 
 use futures::future::BoxFuture;
 use keyweir_engine::ports::{BatchLimits, Handler, Request};
-use keyweir_engine::{Failure, Outcome};
+use keyweir_engine::{Failure, Outcome, error_chain};
 use serde::de::DeserializeOwned;
 
+use crate::codec::Codec;
 use crate::reason;
 
 /// What a handler's own start failed with.
@@ -92,6 +93,29 @@ where
 {
     plain(move |request: Request| {
         let called = read::<T>(&request).map(|value| function(value, request));
+        async move {
+            match called {
+                Ok(called) => called.await,
+                Err(failure) => Outcome::reject(failure.reason, failure.text),
+            }
+        }
+    })
+}
+
+/// A handler of a function over values read by a codec; a null value is read as no bytes. One that the codec refuses is
+/// rejected, with its text.
+pub fn read_by<C, T, F, R>(codec: C, function: F) -> impl Handler
+where
+    C: Codec<T> + Send + Sync + 'static,
+    T: Send + 'static,
+    F: Fn(T, Request) -> R + Send + Sync + 'static,
+    R: Future<Output = Outcome> + Send + 'static,
+{
+    plain(move |request: Request| {
+        let called = codec
+            .read(request.record.value().unwrap_or_default())
+            .map(|value| function(value, request))
+            .map_err(|error| Failure::new(reason::VALUE_INVALID, error_chain(&error)));
         async move {
             match called {
                 Ok(called) => called.await,
@@ -173,6 +197,7 @@ mod tests {
     use keyweir_engine::Verdict;
 
     use super::*;
+    use crate::codec::Ordered;
     use crate::testing::Draft;
 
     #[derive(serde::Deserialize)]
@@ -211,6 +236,22 @@ mod tests {
                 "{verdict:?}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_value_is_read_by_the_codec_that_was_given() {
+        let refuse_negative = async |number: i64, _request: Request| {
+            if number < 0 { Outcome::reject("Negative", number.to_string()) } else { Outcome::DONE }
+        };
+        let handler = read_by(Ordered, refuse_negative);
+        let asked = async |value: &[u8]| {
+            Handler::handle(&handler, Draft::new("orders", 0, 1).value(value).build()).await.verdict
+        };
+        assert_eq!(asked(&Ordered.write(&7).expect("written")).await, Verdict::Done);
+        let negative = asked(&Ordered.write(&-7).expect("written")).await;
+        assert!(matches!(&negative, Verdict::Reject(failure) if failure.text == "-7"), "{negative:?}");
+        let short = asked(b"x").await;
+        assert!(matches!(&short, Verdict::Reject(failure) if failure.text.contains("8 bytes")), "{short:?}");
     }
 
     #[test]

@@ -159,6 +159,35 @@ fn records_are_routed_by_type_and_what_no_route_takes_follows_its_road() {
     }
 }
 
+/// U54: a record that needs no work waits in its key's line all the same.
+#[test]
+fn a_record_without_work_does_not_overtake_its_key() {
+    let scene = Scene::set();
+    let routes = format!(
+        "routes: [{{name: refunds, recordTypes: [Refund], handler: {{{}}}}}]\nonUnknown: {{action: Skip}}",
+        scene.effects.handler()
+    );
+    let manifest = scene.manifest("lined", &From::Embedded, "builtin: {type: Drop}", &routes);
+    // All on one partition, so that they are read in this order.
+    let record = |key: &str, kind: &str, value: serde_json::Value| json!({"key": key, "value": value, "headers": {"__grt__": kind}, "partition": 0});
+    let sent = [
+        record("a", "Refund", json!({"wait": scene.path("gate")})),
+        record("a", "Other", json!({})),
+        record("b", "Other", json!({})),
+        record("c", "Other", json!({})),
+    ];
+    scene.send(&From::Embedded, &sent);
+    let mut running = scene.run(&manifest, &From::Embedded, &[]);
+    running.reach("lined", "completed", 2);
+    running.reach("lined", "inFlight", 1);
+    assert_eq!(running.count("lined", "completed"), Some(2), "those of b and c, which stand behind it");
+    scene.touch("gate");
+    running.reach("lined", "completed", 4);
+    assert_eq!(running.stop().0, Some(0));
+    let found = scene.verify();
+    assert_eq!((found["done"].as_u64(), found["setAside"].as_u64()), (Some(1), Some(3)), "{found}");
+}
+
 #[test]
 fn stop_ends_the_run_with_the_record_undone_and_the_next_run_goes_on_with_it() {
     let scene = Scene::set();
