@@ -291,16 +291,12 @@ impl<T> Lanes<T> {
         let lane = &mut self.lanes[id.place as usize];
         let route = self.entries.front_route(&lane.queue);
         if lane.spilled {
-            self.tails.feel(lane.length);
-        }
-        if lane.holds > 0 {
+            self.settle_tailed(id, route);
+        } else if lane.holds > 0 {
             lane.state = State::Held;
         } else if let Some(route) = route {
             lane.state = State::Ready;
-            let deep = lane.spilled || ready::is_deep(lane.length, records, keys);
-            self.ready[usize::from(route)].join(id, deep);
-        } else if lane.spilled {
-            lane.state = State::Dry;
+            self.ready[usize::from(route)].join(id, ready::is_deep(lane.length, records, keys));
         } else {
             self.remove(id.place);
         }

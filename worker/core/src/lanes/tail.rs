@@ -40,8 +40,7 @@ pub(super) struct Tails {
 
 impl Tails {
     /// A lane with a tail has so many loaded records now.
-    #[cold]
-    pub(super) fn feel(&mut self, loaded: u32) {
+    fn feel(&mut self, loaded: u32) {
         self.thirsty |= loaded == self.few || loaded == 0;
     }
 }
@@ -118,6 +117,21 @@ impl<T> Lanes<T> {
             let tail = self.tails.by_lane.entry(index as u32).or_default();
             spilled.append(tail);
             *tail = spilled;
+        }
+    }
+
+    /// The same as [`Lanes::settle`] for a lane with a tail, which is deep whatever is loaded of it.
+    #[cold]
+    pub(super) fn settle_tailed(&mut self, id: LaneId, route: Option<Route>) {
+        let lane = &mut self.lanes[id.place as usize];
+        self.tails.feel(lane.length);
+        if lane.holds > 0 {
+            lane.state = State::Held;
+        } else if let Some(route) = route {
+            lane.state = State::Ready;
+            self.ready[usize::from(route)].join(id, true);
+        } else {
+            lane.state = State::Dry;
         }
     }
 

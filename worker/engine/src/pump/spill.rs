@@ -1,17 +1,17 @@
-//! What gives room while the budget is short: the contents of records that stand far behind in their lanes.
+//! What gives room where the budget keeps keys waiting: the contents of records that stand far behind in their lanes.
 //!
 //! ```text
-//!  budget short, a lane beyond its depth ─▶ its last records keep their places only (Lanes::spill_beyond)
-//!  a record comes for such a lane        ─▶ spilled at once, behind them
-//!  the lane's loaded records get few     ─▶ read again (recall.rs), a quarter of the budget for all of them
-//!  none is spilled any more              ─▶ a lane like any other
+//!  a full budget starves permits or a shard  ─▶ lanes beyond their depth: their last records keep their places only
+//!  a record comes for such a lane            ─▶ spilled at once, behind them
+//!  the lane's loaded records get few         ─▶ read again (recall.rs), a quarter of the budget for all of them
+//!  none is spilled any more                  ─▶ a lane like any other
 //! ```
-//! So a slow or hot key holds no more than its depth of the budget, and the other keys behind it are read. While there
-//! is room nothing is spilled, since what is spilled is read twice; where keys wait for permits the budget may be full,
-//! that costs nobody anything. A lane keeps `limits.recordsPerKey` records, or a sixteenth of the budget where that is
-//! less; fewer while permits stand idle because nothing else can be read. Spilled records are charged in the ledger and
-//! incomplete: who gives the shard up forgets them. How many there are is bounded as well: beyond that their shard is
-//! held back, visibly. Up: [`super`].
+//! So a slow or hot key holds no more than its depth of the budget, and the other keys behind it are read. What is
+//! spilled is read twice: so nothing is while there is room, nor while all permits are taken, since a full budget then
+//! costs nobody anything; but for a shard that is set aside, which would not be read. A lane keeps `limits.recordsPerKey`
+//! records, or a sixteenth of the budget where that is less; fewer where many permits stand idle, or some for long.
+//! Spilled records are charged in the ledger and incomplete: who gives the shard up forgets them. How many there are is
+//! bounded as well: beyond that their shard is held back, visibly. Up: [`super`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,8 +34,19 @@ const PLACE_BYTES: u64 = 48;
 /// Places may always take so many bytes, however small the budget is.
 const LEAST_FOR_PLACES: u64 = 16 << 20;
 
+/// Permits stand idle for long after so many ticks.
+const LONG: u32 = 10;
+
 /// How many lanes are looked through at a tick.
 const LANES_A_TICK: usize = 20_000;
+
+/// Whose records are spilled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    All,
+    /// Those of shards that the budget has set aside.
+    SetAside,
+}
 
 /// Records of lanes with a tail, and what is known of them.
 #[derive(Debug, Default)]
@@ -44,6 +55,8 @@ pub(super) struct Spilling {
     pub(super) ahead: BTreeMap<(ShardIndex, Offset), Record>,
     /// About how many bytes one has: large ones are believed at once, small ones slowly.
     pub(super) mean: u64,
+    /// For how many ticks on end permits have been idle while the budget was short.
+    starving: u32,
 }
 
 impl Spilling {
@@ -60,7 +73,7 @@ where
     F: Future<Output = Answer>,
     L: Fn(Arc<H>, Work) -> F,
 {
-    /// Gives contents back while the budget is short. Where a shard is a single lane nothing stands behind it that
+    /// Gives contents back where the budget keeps others waiting. Where a shard is a single lane nothing stands behind it that
     /// could run, and what can't be read again is kept.
     pub(super) fn spill(&mut self) {
         let may = self.ports.recall.is_some() && self.fixed.ordering == Ordering::Key;
@@ -70,12 +83,16 @@ where
             return;
         }
         let mut depth = self.depth();
-        while self.is_short() {
-            self.spill_beyond(depth);
-            if depth == 1 || !self.starves() {
-                return;
-            }
+        let idle = if self.is_short() { self.starved_permits() } else { 0 };
+        self.spilling.starving = if idle > 0 { self.spilling.starving + 1 } else { 0 };
+        if idle == 0 {
+            return self.spill_beyond(depth, Whose::SetAside);
+        }
+        let many_or_long = idle * 8 >= self.limits.concurrency || self.spilling.starving > LONG;
+        self.spill_beyond(depth, Whose::All);
+        while self.is_short() && many_or_long && depth > 1 {
             depth /= 2;
+            self.spill_beyond(depth, Whose::All);
         }
     }
 
@@ -92,11 +109,16 @@ where
         usize::try_from(records_per_key.min(part)).unwrap_or(usize::MAX).max(1)
     }
 
-    fn spill_beyond(&mut self, depth: usize) {
+    fn spill_beyond(&mut self, depth: usize, whose: Whose) {
         let Self { lanes, budget, shards, spilling, counters, .. } = self;
+        let aside: Vec<bool> =
+            (0..shards.len()).map(|index| budget.over_share(ShardIndex(index as u32))).collect();
+        if whose == Whose::SetAside && !aside.contains(&true) {
+            return;
+        }
         lanes.spill_beyond(
             depth,
-            |task| task.place(),
+            |task| task.place().filter(|place| whose == Whose::All || aside[place.shard.as_usize()]),
             |task| {
                 let index = task.record.shard;
                 budget.refund(index, task.record.weight() as u64);
@@ -109,13 +131,12 @@ where
         );
     }
 
-    /// Whether a good part of what could run has nothing to run.
-    fn starves(&self) -> bool {
-        let idle = self.idle_permits();
+    /// How many permits have nothing to run.
+    fn starved_permits(&self) -> usize {
         let has_nothing = |route: usize| {
             self.gates[route].admits(self.now) == Admission::All && !self.lanes.has_ready(route as Route)
         };
-        idle > 0 && idle * 8 >= self.limits.concurrency && (0..self.gates.len()).any(has_nothing)
+        if (0..self.gates.len()).any(has_nothing) { self.idle_permits() } else { 0 }
     }
 
     /// Queues a record behind spilled ones of its lane. Its content is kept where the lane has nearly caught up: else

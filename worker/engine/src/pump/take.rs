@@ -101,8 +101,8 @@ where
     pub(super) fn queue(&mut self, stream: u16, ticket: Ticket, failed: u32, record: Record) {
         if self.reading.is_plain() && self.observer.is_none() {
             let spot = self.lanes.find(self.reading.lane(stream, &record, record.key()));
-            if let Ticket::Charged(seq) = ticket
-                && self.lanes.spills(&spot)
+            if self.lanes.spills(&spot)
+                && let Ticket::Charged(seq) = ticket
             {
                 return self.spill_read(spot, seq, record);
             }
@@ -127,8 +127,8 @@ where
         };
         let spot = self.lanes.find(lane);
         self.observe(&record, key.as_deref(), RecordEvent::Polled { replayed: false });
-        if let Ticket::Charged(seq) = ticket
-            && self.lanes.spills(&spot)
+        if self.lanes.spills(&spot)
+            && let Ticket::Charged(seq) = ticket
         {
             return self.spill_read(spot, seq, record);
         }

@@ -87,8 +87,10 @@ async fn the_backlog_of_a_key_that_stands_still_leaves_the_budget_to_the_others(
 
 #[tokio::test(start_paused = true)]
 async fn many_slow_keys_of_few_records_each_leave_room_too() {
-    let bench = bench(300);
+    let mut bench = bench(300);
     let keys = 40;
+    // They leave one permit.
+    bench.live.execution.concurrency = Concurrency::Fixed(41);
     let mut sent = Vec::new();
     for _ in 0..30 {
         sent.extend((0..keys).map(|key| (0, bench.send(&format!("slow{key}"), "v"))));
@@ -99,6 +101,54 @@ async fn many_slow_keys_of_few_records_each_leave_room_too() {
     worker.until("all the others", |now| now.counters.completed == 2_000).await;
     permits.add_permits(30 * keys);
     worker.completed(sent.len() as u64).await;
+    assert_done(&bench, &sent);
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_budget_whose_keys_wait_for_permits_is_read_once() {
+    let mut bench = bench(200);
+    bench.live.execution.limits.records_per_key = 2;
+    bench.live.execution.concurrency = Concurrency::Fixed(3);
+    let sent: Vec<_> = (0..3_000).map(|i| (0, bench.send(&format!("k{}", i % 20), "v"))).collect();
+    let worker = bench.start(super::delay(Duration::from_millis(5)));
+    worker.until("a full budget", |now| now.intake_stopped).await;
+    worker.completed(3_000).await;
+    assert_eq!(worker.pump.snapshot().counters.spilled, 0);
+    assert_done(&bench, &sent);
+    worker.stop().await;
+}
+
+/// Other shards have enough for all permits: a shard with a slow key is not left behind for that.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_a_slow_key_fills_is_read_while_others_keep_all_permits_busy() {
+    let mut bench = bench(2_000);
+    bench.log.create("orders", 2);
+    bench.live.execution.concurrency = Concurrency::Fixed(5);
+    let mut sent = send(&bench, 0, "slow", 20_000);
+    for i in 0..40_000 {
+        sent.push((1, bench.log.append("orders", 1, record(&format!("b{}", i % 50), "v"))));
+    }
+    let (permits, others) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)));
+    let (gate, count) = (Arc::clone(&permits), Arc::clone(&others));
+    let worker = bench.start(FnHandler::new(move |request| {
+        let (gate, count) = (Arc::clone(&gate), Arc::clone(&count));
+        async move {
+            if request.record.key() == Some(b"slow") {
+                gate.acquire().await.expect("nobody closes it").forget();
+            } else {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            if request.shard.index == 0 {
+                count.fetch_add(1, SeqCst);
+            }
+            Outcome::DONE
+        }
+    }));
+    worker.until("the others of its shard", |_| others.load(SeqCst) == 1_000).await;
+    assert!(worker.pump.snapshot().counters.completed < 40_000, "the other shard still has work");
+    permits.add_permits(20_000);
+    worker.completed(60_000).await;
     assert_done(&bench, &sent);
     worker.stop().await;
 }
