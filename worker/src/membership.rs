@@ -12,6 +12,7 @@ use keyweir_engine::solo::Hindrance;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::reach::Reach;
 use crate::wiring::Fleet;
@@ -116,11 +117,13 @@ pub(crate) fn join(
         status,
         leave,
     };
-    let watching = tokio::spawn(watch_health(snapshots, reach, healthy_to, drained.clone()));
-    let taking_part = tokio::spawn(async move {
+    let watching = watch_health(snapshots, reach, healthy_to, drained.clone()).in_current_span();
+    let watching = tokio::spawn(watching);
+    let taking_part = async move {
         owners.run().await;
         drained.cancel();
-    });
+    };
+    let taking_part = tokio::spawn(taking_part.in_current_span());
     (said, vec![watching, taking_part])
 }
 

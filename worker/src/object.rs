@@ -13,6 +13,7 @@ use keyweir_handlers::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use crate::lag::{self, Lag};
 use crate::membership::{self, Hindrances, Membership};
@@ -84,16 +85,19 @@ impl Object {
             lag::follow(ports.source.clone(), handle.clone(), LAG_INTERVAL, lag_to, shutdown.clone());
         let (reach_to, reach) = watch::channel(Vec::new());
         let asking = reach::follow(handlers, handle.clone(), reach_to, leave.clone());
-        let mut helpers = vec![tokio::spawn(following), tokio::spawn(asking)];
+        let name = wiring::object_name(&config);
+        // Of several objects in one process each line of the log says whose it is, at whatever level.
+        let span = tracing::error_span!("object", object = name);
+        let mut helpers = vec![spawn(&span, following), spawn(&span, asking)];
         let hindrance = match adapters.fleet {
             None => {
                 let (hindrance_to, hindrance) = watch::channel(None);
                 let solo =
                     Solo { ports: ports.clone(), start: adapters.start, discovery: adapters.discovery };
-                helpers.push(tokio::spawn(solo.run(handle.clone(), hindrance_to, shutdown.clone())));
+                helpers.push(spawn(&span, solo.run(handle.clone(), hindrance_to, shutdown.clone())));
                 // There is nobody to hand anything to: the pump drains at once.
                 let (ending, drained) = (leave.clone(), shutdown.clone());
-                helpers.push(tokio::spawn(async move {
+                helpers.push(spawn(&span, async move {
                     ending.cancelled().await;
                     drained.cancel();
                 }));
@@ -112,13 +116,14 @@ impl Object {
                     leave: leave.clone(),
                     drained: shutdown.clone(),
                 };
-                let (status, joined) = membership::join(&config, fleet, membership, around.member);
+                let joining = || membership::join(&config, fleet, membership, around.member);
+                let (status, joined) = span.in_scope(joining);
                 helpers.extend(joined);
                 Hindrances::Fleet(status)
             }
         };
         Ok(Self {
-            name: wiring::object_name(&config),
+            name,
             config,
             pump: handle,
             parked: ports.parked,
@@ -129,7 +134,7 @@ impl Object {
             leave,
             shutdown,
             helpers,
-            run: tokio::spawn(run),
+            run: spawn(&span, run),
         })
     }
 
@@ -199,6 +204,14 @@ impl Object {
         }
         report.ok()
     }
+}
+
+/// A task of an object, whose log lines name it.
+fn spawn<F>(span: &Span, task: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(task.instrument(span.clone()))
 }
 
 /// Varies hashes and jitter between processes.

@@ -54,7 +54,7 @@ pub fn init(level: LogLevel) -> LogControl {
     let _ = if std::io::stderr().is_terminal() {
         registry.with(layer.with_target(false)).try_init()
     } else {
-        registry.with(layer.json().flatten_event(true)).try_init()
+        registry.with(layer.json().flatten_event(true).with_span_list(false)).try_init()
     };
     LogControl { change, fixed }
 }

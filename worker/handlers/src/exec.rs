@@ -36,7 +36,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use self::child::{Ask, Ended, Life, Manners, attend};
 use self::launcher::Launcher;
@@ -216,14 +216,16 @@ impl ExecHandler {
         let manners = self.pool.manners;
         let (place, asks) = mpsc::channel(manners.records);
         let process = child.id();
-        self.tasks.spawn(async move {
+        let attending = async move {
             let life = attend(child, asks, manners).await;
             if let Some(failure) = &life.failure {
                 warn!(process, %failure, "a handler's child process is gone");
             }
             alive.0.lock().learn(life);
             drop(alive);
-        });
+        };
+        // What the child says is said of the object that it works for.
+        self.tasks.spawn(attending.in_current_span());
         self.pool.add(place.clone(), manners.records - 1);
         drop(starting);
         Ok(place)

@@ -98,6 +98,7 @@ fn the_level_of_the_log_changes_while_it_runs() {
             .find(|line| line["text"].as_str().is_some_and(|text| text.contains("second")))
     });
     assert_eq!(heard["level"], "INFO");
+    assert_eq!(heard["span"]["object"], "default/loud", "several objects may run in one process: {heard}");
     assert!(heard["timestamp"].is_string() && heard["target"].is_string(), "{heard}");
     // The level is taken up before the state, which can be seen.
     levelled("Error", "Paused");
