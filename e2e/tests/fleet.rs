@@ -6,6 +6,8 @@
 mod faults;
 #[path = "fleet/killer.rs"]
 mod killer;
+#[path = "fleet/meter.rs"]
+mod meter;
 #[path = "fleet/moves.rs"]
 mod moves;
 #[path = "fleet/roster.rs"]

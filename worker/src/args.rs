@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Runs one object of Keyweir: what the operator puts into a pod. For a laptop there is `keyweir run -f`.
 #[derive(Debug, Parser)]
-#[command(name = "keyweir-worker", version)]
+#[command(name = "keyweir-worker", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// Something else than to work
+    #[command(subcommand)]
+    pub task: Option<Task>,
+
     /// File with the WorkerConfig; read again while it changes
     #[arg(long, value_name = "FILE", default_value = "/etc/keyweir/worker.json")]
     pub config: PathBuf,
@@ -20,4 +24,23 @@ pub struct Args {
     /// How this member calls itself: the pod's uid
     #[arg(long, env = "POD_UID", default_value = "")]
     pub member: String,
+}
+
+/// What the program does besides working.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Measures how far objects are behind, whether or not they have workers
+    Meter(MeterArgs),
+}
+
+/// What a meter is started with.
+#[derive(Debug, clap::Args)]
+pub struct MeterArgs {
+    /// Directory with a WorkerConfig for each object, NAME.json; read again while it changes
+    #[arg(long, value_name = "DIR", default_value = "/etc/keyweir/objects")]
+    pub objects: PathBuf,
+
+    /// Where it listens
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
 }

@@ -144,10 +144,7 @@ async fn ready(State(desk): State<Desk>) -> impl IntoResponse {
 
 async fn scrape(State(desk): State<Desk>) -> impl IntoResponse {
     match metrics::text(&desk.views) {
-        Ok(text) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(axum::http::header::CONTENT_TYPE, kind)], text).into_response()
-        }
+        Ok(text) => (metrics::CONTENT, text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

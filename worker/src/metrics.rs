@@ -6,6 +6,9 @@
 
 use std::fmt;
 
+use axum::http::HeaderName;
+use axum::http::header::CONTENT_TYPE;
+use keyweir_contract::meter::{Measured, Reading};
 use keyweir_engine::pump::{Counters, HANDLER_TIME_BOUNDS, Snapshot};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
@@ -82,6 +85,53 @@ pub(crate) fn text(views: &Views) -> Result<String, fmt::Error> {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
+}
+
+/// What the text is, as an HTTP header.
+pub(crate) const CONTENT: [(HeaderName, &str); 1] =
+    [(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+
+/// Turns a meter's readings into Prometheus text. Other names than a worker's: sums must not count a lag twice.
+pub(crate) fn of_meter<'a>(readings: impl Iterator<Item = &'a Reading>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Readings(readings.cloned().collect())));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Readings(Vec<Reading>);
+
+impl Collector for Readings {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        type ReadingRow = (&'static str, &'static str, fn(&Measured) -> Option<f64>);
+        let rows: [ReadingRow; 2] = [
+            (
+                "keyweir_meter_lag_records",
+                "Records behind the group's offset; absent while unknown",
+                |measured| match measured {
+                    Measured::Backlog(backlog) => Some(backlog.records as f64),
+                    Measured::Trouble(_) => None,
+                },
+            ),
+            (
+                "keyweir_meter_source_reachable",
+                "1 while the source says how far an object is behind",
+                |measured| Some(f64::from(u8::from(matches!(measured, Measured::Backlog(_))))),
+            ),
+        ];
+        for (name, help, value) in rows {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for reading in &self.0 {
+                if let Some(value) = value(&reading.measured) {
+                    let labels = [("object", reading.name.as_str())];
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -168,6 +218,7 @@ mod tests {
     fn the_names_are_those_that_were_promised() {
         let (_, views) = watch::channel(Vec::new());
         let text = super::text(&views).expect("it can be written");
+        let text = text + &super::of_meter(std::iter::empty()).expect("it can be written");
         let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         let found = lines.join("\n") + "\n";
         if std::env::var_os("KEYWEIR_REWRITE").is_some() {

@@ -1,4 +1,4 @@
-//! `keyweir-worker`: one configuration file, followed until the signal.
+//! `keyweir-worker`: one configuration file, followed until the signal; or another task of the same program.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use keyweir_engine::error_chain;
 use keyweir_engine::pump::PumpReport;
 use keyweir_handlers::Registry;
 
-use crate::args::Args;
+use crate::args::{Args, Task};
 use crate::config::{self, LOOK_AGAIN};
 use crate::host::{Applied, Host, HostOptions};
 use crate::signals::Signals;
@@ -16,6 +16,9 @@ use crate::telemetry::{self, LogControl};
 
 /// Runs until SIGTERM. Exit code 0 = drained, 1 = it could not start or work was cut off, 2 = bad configuration.
 pub async fn run(args: Args, natives: Registry) -> ExitCode {
+    if let Some(Task::Meter(args)) = args.task {
+        return crate::meter::run(args).await;
+    }
     let config = match config::read(&args.config) {
         Ok(config) => config,
         Err(error) => return refuse(&error),

@@ -143,6 +143,14 @@ pub(crate) fn source(config: &WorkerConfig) -> Option<Arc<dyn Source>> {
     Some(Arc::new(KafkaSource::new(connection, kafka.topics.clone(), &kafka.group, Mirroring::Mirror)))
 }
 
+/// Where such a source's shards start that were never read.
+pub(crate) fn start(config: &WorkerConfig) -> Option<StartAt> {
+    match &config.fixed.source {
+        SourceConfig::Kafka(kafka) => Some(start_at(&kafka.start_at)),
+        _ => None,
+    }
+}
+
 /// The streams that an object's manifest names.
 pub(crate) fn streams(config: &WorkerConfig) -> Vec<String> {
     match &config.fixed.source {

@@ -5,6 +5,7 @@
 //! * [`duration`] and [`bytes`] read and write `30s` and `64Mi` the same way everywhere.
 //! * [`hash`] is the one hash that never changes between versions.
 //! * [`keys`] is the layout of an object's keys in etcd.
+//! * [`meter`] is what a meter says.
 //!
 //! With the feature `schema` the plain enums also describe themselves to the CRD generator.
 
@@ -14,6 +15,7 @@ pub mod endpoints;
 pub mod handler;
 pub mod hash;
 pub mod keys;
+pub mod meter;
 pub mod policy;
 pub mod read;
 pub mod source;

@@ -10,6 +10,7 @@
 mod changes;
 mod link;
 mod load;
+mod meter;
 mod proof;
 mod timeline;
 mod worker;
@@ -27,6 +28,7 @@ pub use changes::{Cost, CostTable, Crew, Trial};
 pub use link::Link;
 pub use load::unix_millis;
 pub use load::{Load, Sent};
+pub use meter::Meter;
 pub use proof::{Broken, Findings};
 pub use timeline::{Latencies, Timeline};
 pub use worker::Worker;
@@ -305,6 +307,18 @@ impl Fleet {
         let single = owners.values().all(|of| of.len() == 1);
         let all = owners.len() == self.partitions.unsigned_abs() as usize;
         (uneven || !single || !all).then(|| format!("shards by worker: {owners:?}"))
+    }
+
+    /// Starts a meter for this object.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn meter(&self) -> Result<Meter, FleetError> {
+        let objects = self.dir.path().join("objects");
+        std::fs::create_dir_all(&objects).map_err(FleetError::Prepare)?;
+        let file = objects.join(format!("{}.json", self.name));
+        std::fs::write(file, self.config.to_string()).map_err(FleetError::Prepare)?;
+        Meter::start(self.dir.path(), &objects)
     }
 
     /// Begins to produce records.

@@ -78,6 +78,8 @@ struct Resolved {
     checkpoint: Checkpoint,
     /// Somebody's reset says so.
     is_reset: bool,
+    /// Other tools see nothing of it yet.
+    is_unseen: bool,
 }
 
 /// Finds where each shard starts. Nothing is written.
@@ -119,6 +121,7 @@ async fn resolve_one(
         |frontier, sequence| Checkpoint { sequence, crash_takeovers: 1, ..Checkpoint::new(fence, frontier) };
     let sequence = stored.as_ref().map_or(0, |stored| stored.sequence);
     let is_reset = matches!(mirror, MirrorState::Reset(_));
+    let is_unseen = mirror == MirrorState::Absent;
     let mut checkpoint = match (stored, mirror) {
         (_, MirrorState::Reset(offset)) => {
             tracing::info!(%shard, %offset, "the group offset was reset: starting there");
@@ -142,15 +145,19 @@ async fn resolve_one(
     checkpoint.cluster_id = cluster_id;
     checkpoint.stream_id = stream_id;
     checkpoint.stopped = None;
-    Ok(Resolved { shard, checkpoint, is_reset })
+    Ok(Resolved { shard, checkpoint, is_reset, is_unseen })
 }
 
 /// Finds where each shard starts and makes that durable, in one save. A reset is taken once it bears our mark: else
-/// it would be found again.
+/// it would be found again. Where nothing was mirrored yet the start is shown at once: whoever measures the lag of an
+/// object that is then asleep knows by it that the object has begun, and where.
 pub async fn open(ports: &Ports, openings: Vec<Opening>) -> Result<Vec<(ShardId, Checkpoint)>, OpenError> {
     let resolved = resolve(ports.source.as_ref(), openings).await?;
-    let resets: Vec<Mirror> =
-        resolved.iter().filter(|resolved| resolved.is_reset).map(Resolved::mirror).collect();
+    let mirrors_of = |wanted: fn(&Resolved) -> bool| -> Vec<Mirror> {
+        resolved.iter().filter(|resolved| wanted(resolved)).map(Resolved::mirror).collect()
+    };
+    let resets = mirrors_of(|resolved| resolved.is_reset);
+    let unseen = mirrors_of(|resolved| resolved.is_unseen);
     let opened: Vec<(ShardId, Checkpoint)> =
         resolved.into_iter().map(|resolved| (resolved.shard, resolved.checkpoint)).collect();
     if !opened.is_empty() {
@@ -159,6 +166,12 @@ pub async fn open(ports: &Ports, openings: Vec<Opening>) -> Result<Vec<(ShardId,
     if let Some(shard) = resets.first().map(|reset| reset.shard.clone()) {
         let marked = ports.source.mirror(resets).await;
         marked.map_err(|source| OpenError::Source { shard, source })?;
+    }
+    if !unseen.is_empty()
+        && let Err(error) = ports.source.mirror(unseen).await
+    {
+        // The first checkpoint is mirrored too: nothing waits for this one.
+        tracing::warn!(error = crate::error_chain(&error), "the start is not mirrored yet");
     }
     Ok(opened)
 }
