@@ -39,7 +39,8 @@ pub enum ScalingMode {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = builtin_rules()))]
 pub struct BuiltinScalingSpec {
-    /// Never fewer than these. 0 counts as 1, for without a worker there is nobody to say how far behind the object is.
+    /// Never fewer than these. 0: an object that has nothing to do has no workers until a record comes; where the source
+    /// is not Kafka, 0 counts as 1.
     #[serde(default)]
     #[schemars(range(min = 0, max = 10_000))]
     pub min_replicas: u32,

@@ -9,8 +9,9 @@ use kube::Client;
 
 use crate::{
     cluster::{events::Events, memory::Memory},
+    meters::Meters,
     metrics::Metrics,
-    registry::Registry,
+    registry::{Name, Registry},
     settings::Settings,
 };
 
@@ -28,6 +29,8 @@ pub struct Context {
     pub memory: Memory,
     /// What the workers of each object last said.
     pub registry: Registry,
+    /// Which objects are measured without workers.
+    pub meters: Meters,
     /// Failures in a row of each object, by uid. Held for one look-up at a time.
     failures: Mutex<HashMap<String, u32>>,
 }
@@ -43,6 +46,7 @@ impl Context {
             metrics,
             memory: Memory::default(),
             registry: Registry::default(),
+            meters: Meters::default(),
             failures: Mutex::default(),
         }
     }
@@ -53,6 +57,12 @@ impl Context {
         let count = failures.entry(uid.to_owned()).or_default();
         *count += 1;
         *count
+    }
+
+    /// Asks nobody about that object any more.
+    pub fn forget(&self, name: &Name) {
+        self.registry.forget(name);
+        self.meters.measure(name, None);
     }
 
     /// Forgets the failures of an object that succeeded, or is gone.

@@ -9,6 +9,7 @@
 //! * [`workload`] is what pods are made of.
 //! * [`controllers`] has one room for each kind.
 //! * [`registry`] knows what workers last said of themselves, by asking them.
+//! * [`meters`] measure objects that have no workers to say it.
 //! * [`scaling`] decides by that how many workers there are, where a user leaves it to the operator.
 //! * [`run`] starts it all; [`leader`] sees to it that only one replica works.
 //!
@@ -21,6 +22,7 @@ pub mod controllers;
 pub mod disposition;
 pub mod http;
 pub mod leader;
+pub mod meters;
 pub mod metrics;
 pub mod probe;
 pub mod registry;

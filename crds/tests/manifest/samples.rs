@@ -38,6 +38,10 @@ fn shown() -> Vec<(String, Value)> {
 fn documents(file: &Path, text: &str, shown: &mut Vec<(String, Value)>) {
     for document in text.split("\n---\n") {
         let value = yaml(document);
+        // What stands beside our objects is for others to read.
+        if !value["apiVersion"].as_str().is_some_and(|version| version.starts_with("keyweir.io/")) {
+            continue;
+        }
         let name = format!("{} ({})", file.file_name().unwrap().display(), value["metadata"]["name"]);
         shown.push((name, value));
     }

@@ -1,6 +1,6 @@
 //! An object's life: applied, ready, at work, scaled, changed, deleted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyweir_e2e::cluster::condition;
 use keyweir_e2e::wait;
@@ -108,8 +108,8 @@ fn builtin_scaling_follows_the_lag_up_and_down_without_a_loss() {
     let scene = world().scene("scaling");
     scene.apply(&scene.manifest(
         1,
-        "  execution: {concurrency: 2}\n  scaling: {mode: Builtin, builtin: {recordsPerReplica: 500, maxReplicas: 3, \
-         scaleDownDelay: 5s}}\n",
+        "  execution: {concurrency: 2}\n  scaling: {mode: Builtin, builtin: {minReplicas: 1, recordsPerReplica: 500, \
+         maxReplicas: 3, scaleDownDelay: 5s}}\n",
     ));
     scene.until_ready(1);
     let produced = produce(&scene.world.broker.kafka(), &scene.topic, 0..150);
@@ -120,6 +120,54 @@ fn builtin_scaling_follows_the_lag_up_and_down_without_a_loss() {
     scene.assert_clean(produced);
     let told = scene.kubectl(&["get", "events", "--field-selector", "reason=Scaled", "--output", "json"]);
     assert!(told.contains("1 replicas become 3: MaxReplicas"), "{told}");
+}
+
+/// U141: nothing to do, no pods; the first record brings them back.
+#[test]
+fn an_object_without_work_falls_asleep_and_wakes_with_the_first_record() {
+    let scene = world().scene("asleep");
+    let kafka = scene.world.broker.kafka();
+    scene.apply(&scene.manifest(1, "  scaling: {mode: Builtin, builtin: {scaleDownDelay: 2s}}\n"));
+    let first = produce(&kafka, &scene.topic, 0..5);
+    scene.until_handled(first);
+    scene.until(|object| {
+        object["spec"]["replicas"] == 0
+            && condition(object, "Ready") == ("True".to_owned(), "ScaledToZero".to_owned())
+            && condition(object, "SourceReachable").0 == "True"
+            && object["status"]["lag"]["records"] == 0
+    });
+    wait::until("no pods", PATIENCE, || scene.made("pods").is_empty()).unwrap();
+
+    let produced = first + produce(&kafka, &scene.topic, 5..6);
+    let sent = Instant::now();
+    scene.until(|object| object["spec"]["replicas"] == 1);
+    println!("decided {:.1} s after the first record", sent.elapsed().as_secs_f64());
+    scene.until_handled(produced);
+    println!("handled {:.1} s after it was sent", sent.elapsed().as_secs_f64());
+    scene.assert_clean(produced);
+    let told = scene.kubectl(&["get", "events", "--field-selector", "reason=Scaled", "--output", "json"]);
+    assert!(told.contains("1 replicas become 0: Idle") && told.contains("0 replicas become 1: "), "{told}");
+}
+
+/// What KEDA's metrics-api scaler asks: see config/samples/keda.yaml.
+#[test]
+fn an_autoscaler_is_told_the_lag_of_an_object_without_workers() {
+    let scene = world().scene("external");
+    let produced = produce(&scene.world.broker.kafka(), &scene.topic, 0..5);
+    scene.apply(&scene.manifest(0, "  scaling: {mode: External}\n"));
+    let namespace = scene.namespace();
+    let url = format!(
+        "/api/v1/namespaces/{namespace}/services/orders-stc-lag:7080/proxy/v1/lag/{namespace}/orders"
+    );
+    let lag = format!("{{\"lag\":{produced}}}");
+    let ask = || scene.world.cluster.kubectl(&["get", "--raw", &url]);
+    wait::until("the lag", PATIENCE, || {
+        std::thread::sleep(Duration::from_millis(200));
+        ask().is_ok_and(|said| said == lag)
+    })
+    .unwrap_or_else(|late| panic!("{late}: {:?}", ask()));
+    scene.until(|object| object["status"]["lag"]["records"] == 200);
+    assert_eq!(produced, 200);
 }
 
 #[test]

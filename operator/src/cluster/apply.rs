@@ -4,7 +4,10 @@ use std::fmt::Debug;
 
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::apps::v1::{Deployment, StatefulSet},
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        core::v1::Service,
+    },
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -19,6 +22,7 @@ use super::{
     objects::{Applied, Objects, Workload},
     owner::Owner,
 };
+use crate::meters::build::MeterObjects;
 
 /// Which write failed.
 #[derive(Debug, Error)]
@@ -104,6 +108,15 @@ pub async fn apply(
         mark(&writer.put(&objects.service).await?),
         mark(&writer.put(&objects.disruption_budget).await?),
     ];
+    if let Some(service) = &objects.lag_service {
+        marks.push(mark(&writer.put(service).await?));
+    }
+    if sweep == Sweep::Orphans {
+        let kept = [Some(&objects.service), objects.lag_service.as_ref()];
+        writer
+            .keep_only::<Service>(&kept.map(|kept| kept.map(ResourceExt::name_any).unwrap_or_default()))
+            .await?;
+    }
     if sweep == Sweep::Orphans && writer.predecessor_remains(&objects.workload).await? {
         return Ok(Applied { workload: None });
     }
@@ -155,23 +168,21 @@ impl Writer<'_> {
             + Clone
             + Debug,
     {
-        let name = desired.name_any();
-        Api::<K>::namespaced(self.client.clone(), &self.owner.namespace)
-            .patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(desired))
-            .await
-            .map_err(|source| ApplyError::Apply { kind: K::kind(&()).into_owned(), name, source })
+        put(self.client, &self.owner.namespace, desired).await
     }
 
     /// Deletes what else keeps pods for this owner; says whether some of it is still there.
     async fn predecessor_remains(&self, wanted: &Workload) -> Result<bool, ApplyError> {
-        let (deployment, set) = match wanted {
-            Workload::Deployment(_) => (Some(self.owner.child.as_str()), None),
-            Workload::StatefulSet(_) => (None, Some(self.owner.child.as_str())),
+        let own = [self.owner.child.to_string()];
+        let (deployment, set): (&[String], &[String]) = match wanted {
+            Workload::Deployment(_) => (&own, &[]),
+            Workload::StatefulSet(_) => (&[], &own),
         };
         Ok(self.keep_only::<Deployment>(deployment).await? | self.keep_only::<StatefulSet>(set).await?)
     }
 
-    async fn keep_only<K>(&self, kept: Option<&str>) -> Result<bool, ApplyError>
+    /// Deletes the owner's objects of a kind that are not among these; says whether there were any.
+    async fn keep_only<K>(&self, kept: &[String]) -> Result<bool, ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
     {
@@ -181,13 +192,50 @@ impl Writer<'_> {
         let mut found = false;
         for object in api.list_metadata(&ours).await.map_err(failed)? {
             let owned = object.owner_references().iter().any(|owner| owner.uid == self.owner.uid());
-            if owned && Some(object.name_any().as_str()) != kept {
+            if owned && !kept.contains(&object.name_any()) {
                 found = true;
                 delete(&api, &object.name_any()).await.map_err(failed)?;
             }
         }
         Ok(found)
     }
+}
+
+async fn put<K>(client: &Client, namespace: &str, desired: &K) -> Result<K, ApplyError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Debug,
+{
+    let name = desired.name_any();
+    Api::<K>::namespaced(client.clone(), namespace)
+        .patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(desired))
+        .await
+        .map_err(|source| ApplyError::Apply { kind: K::kind(&()).into_owned(), name, source })
+}
+
+/// Writes a meter: its Deployment, and what goes with that.
+pub async fn apply_meter(client: &Client, objects: MeterObjects) -> Result<(), ApplyError> {
+    let namespace = objects.deployment.namespace().unwrap_or_default();
+    let deployment = put(client, &namespace, &objects.deployment).await?;
+    let mut service = objects.service;
+    service.metadata.owner_references = deployment.controller_owner_ref(&()).map(|owner| vec![owner]);
+    put(client, &namespace, &service).await.map(|_| ())
+}
+
+/// Namespace and name of the Deployments with these labels.
+pub async fn found(api: &Api<Deployment>, labels: &str) -> Result<Vec<(String, String)>, ApplyError> {
+    let failed = |source| ApplyError::Prune { kind: "Deployment".to_owned(), source };
+    let list = api.list_metadata(&ListParams::default().labels(labels)).await.map_err(failed)?;
+    Ok(list.into_iter().map(|found| (found.namespace().unwrap_or_default(), found.name_any())).collect())
+}
+
+/// Deletes a Deployment and what goes with it.
+pub async fn remove(client: &Client, namespace: &str, name: &str) -> Result<(), ApplyError> {
+    let failed = |source| ApplyError::Prune { kind: "Deployment".to_owned(), source };
+    delete(&Api::<Deployment>::namespaced(client.clone(), namespace), name).await.map_err(failed)
 }
 
 /// Deletes in the foreground: the object stays until its pods are gone, so that it can be waited for.

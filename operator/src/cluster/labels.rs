@@ -11,6 +11,9 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`] on all that the operator makes.
 pub const OPERATOR: &str = "keyweir-operator";
 
+/// On meters: the class of the installation that made them.
+pub const CLASS: &str = "keyweir.io/class";
+
 const INSTANCE: &str = "app.kubernetes.io/instance";
 const NAME: &str = "app.kubernetes.io/name";
 const PART_OF: &str = "app.kubernetes.io/part-of";
@@ -21,18 +24,25 @@ const KIND: &str = "keyweir.io/kind";
 pub struct Labels {
     instance: String,
     kind: &'static str,
+    program: &'static str,
 }
 
 impl Labels {
     /// The labels for what belongs to the owner of that kind and name.
     pub fn new(kind: &'static str, owner: &str) -> Self {
-        Self { instance: label_value(owner), kind }
+        Self { instance: label_value(owner), kind, program: "keyweir-worker" }
+    }
+
+    /// The same for pods of another program.
+    #[must_use]
+    pub fn of_program(self, program: &'static str) -> Self {
+        Self { program, ..self }
     }
 
     /// What an object carries.
     pub fn all(&self) -> BTreeMap<String, String> {
         let mut labels = self.selected();
-        for (name, value) in [(NAME, "keyweir-worker"), (PART_OF, "keyweir"), (MANAGED_BY, OPERATOR)] {
+        for (name, value) in [(NAME, self.program), (PART_OF, "keyweir"), (MANAGED_BY, OPERATOR)] {
             labels.insert(name.to_owned(), value.to_owned());
         }
         labels
@@ -55,6 +65,11 @@ impl Labels {
     pub fn selector_text(&self) -> String {
         format!("{INSTANCE}={},{KIND}={}", self.instance, self.kind)
     }
+}
+
+/// What selects all that the operator made for any owner of a kind.
+pub fn selecting(kind: &str) -> String {
+    format!("{MANAGED_BY}={OPERATOR},{KIND}={kind}")
 }
 
 #[cfg(test)]

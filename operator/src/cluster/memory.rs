@@ -87,6 +87,7 @@ pub fn print(objects: &Objects) -> u64 {
     add(text(&objects.service_account));
     add(text(&objects.config_map));
     add(text(&objects.service));
+    add(text(&objects.lag_service));
     add(text(&objects.disruption_budget));
     match &objects.workload {
         Workload::Deployment(deployment) => add(text(deployment)),

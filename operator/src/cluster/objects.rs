@@ -15,6 +15,8 @@ pub struct Objects {
     pub config_map: ConfigMap,
     /// The headless service by which the pods have names.
     pub service: Service,
+    /// The service at which an autoscaler asks for the lag, where one does.
+    pub lag_service: Option<Service>,
     /// How many pods may be taken away at a time.
     pub disruption_budget: PodDisruptionBudget,
     /// What keeps the pods.

@@ -40,6 +40,11 @@ impl Owner {
         &self.reference.uid
     }
 
+    /// What names this owner among several of one object.
+    pub fn reference(&self) -> OwnerReference {
+        OwnerReference { controller: None, block_owner_deletion: None, ..self.reference.clone() }
+    }
+
     /// The metadata that every object of this owner begins with.
     pub fn metadata(&self) -> ObjectMeta {
         ObjectMeta {

@@ -22,12 +22,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{
-    cluster::labels::{MANAGED_BY, OPERATOR},
-    context::Context,
-    metrics::Metrics,
-    settings::Scope,
-};
+use crate::{cluster::labels::selecting, context::Context, metrics::Metrics, settings::Scope};
 
 /// A watch that breaks again within this time does so without another line in the log.
 const QUIET: Duration = Duration::from_secs(60);
@@ -113,7 +108,8 @@ where
         + Send
         + 'static,
 {
-    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}={OPERATOR}"));
+    // Meters are looked after elsewhere.
+    let ours = watcher::Config::default().labels(&selecting(stream_consumer::KIND));
     let noticing = Arc::clone(ctx);
     watch::<K>(&ctx.client, &ctx.settings.scope, &ours, &ctx.metrics)
         .inspect(move |event| noticing.memory.saw(event))

@@ -1,4 +1,5 @@
-//! Asks every worker behind a name what it says of itself: `GET /v1/objects`. Costs the API server nothing.
+//! Asks every worker behind a name what it says of itself (`GET /v1/objects`), and a meter what it says of all its
+//! objects (`GET /v1/readings`). Costs the API server nothing.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -7,6 +8,8 @@ use futures::{
     future::BoxFuture,
     stream::{self},
 };
+use keyweir_contract::meter::Readings;
+use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, lookup_host},
@@ -21,13 +24,18 @@ use crate::workload::HTTP_PORT;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Workers of one object that are asked at a time.
 const AT_ONCE: usize = 8;
+/// How long a meter may hold a request back when there is nothing new: so old is a number at most.
+const HELD: Duration = Duration::from_secs(5);
 /// A longer answer is none: 10,000 shards take less.
 const LONGEST: u64 = 4 << 20;
 
-/// Whoever can ask workers.
+/// Whoever can ask workers and meters.
 pub trait Workers: Send + Sync {
     /// What each worker behind `host` says; those that don't answer are left out.
     fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Vec<Answer>>>;
+
+    /// What the meter `host` says once its version is another one than `after`, or after a while; `None`: nothing.
+    fn readings<'a>(&'a self, host: &'a str, after: u64) -> BoxFuture<'a, Option<Readings>>;
 }
 
 /// Workers found by DNS and asked over HTTP.
@@ -37,23 +45,44 @@ pub struct HttpWorkers;
 impl Workers for HttpWorkers {
     fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Vec<Answer>>> {
         Box::pin(async move {
-            let addresses: Vec<SocketAddr> = match timeout(PATIENCE, lookup_host((host, HTTP_PORT))).await {
-                Ok(Ok(found)) => found.collect(),
-                _ => Vec::new(),
-            };
-            let asked = stream::iter(addresses).map(|address| async move {
-                let answer =
-                    timeout(PATIENCE, get(address)).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
-                answer.inspect_err(|error| debug!(%address, %error, "a worker did not answer")).ok()
-            });
+            let asked = stream::iter(addresses(host).await)
+                .map(|address| async move { get(address, "/v1/objects", PATIENCE).await });
             asked.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+        })
+    }
+
+    fn readings<'a>(&'a self, host: &'a str, after: u64) -> BoxFuture<'a, Option<Readings>> {
+        Box::pin(async move {
+            let path = format!("/v1/readings?after={after}&wait={}", HELD.as_secs());
+            // There are two while one replaces the other: either will do.
+            for address in addresses(host).await {
+                let answer = get(address, &path, HELD + PATIENCE).await;
+                if answer.is_some() {
+                    return answer;
+                }
+            }
+            None
         })
     }
 }
 
-async fn get(address: SocketAddr) -> io::Result<Vec<Answer>> {
+async fn addresses(host: &str) -> Vec<SocketAddr> {
+    match timeout(PATIENCE, lookup_host((host, HTTP_PORT))).await {
+        Ok(Ok(found)) => found.collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The answer, if there is one.
+async fn get<T: DeserializeOwned>(address: SocketAddr, path: &str, patience: Duration) -> Option<T> {
+    let answer = timeout(patience, request(address, path)).await;
+    let answer = answer.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+    answer.inspect_err(|error| debug!(%address, %error, "nobody answered")).ok()
+}
+
+async fn request<T: DeserializeOwned>(address: SocketAddr, path: &str) -> io::Result<T> {
     let mut connection = TcpStream::connect(address).await?;
-    let request = format!("GET /v1/objects HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     connection.take(LONGEST).read_to_end(&mut answer).await?;
@@ -83,7 +112,7 @@ mod tests {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
             connection.write_all((head + body).as_bytes()).await.expect("an answer");
         });
-        let said = get(address).await.expect("an answer");
+        let said: Vec<Answer> = request(address, "/v1/objects").await.expect("an answer");
         assert_eq!((said[0].name.as_str(), said[0].in_flight, said[0].shards.len()), ("a/b", 1, 0));
         serving.await.expect("no panic");
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use keyweir_contract::meter::Measured;
 use keyweir_crds::status::{LastErrorStatus, ShardsStatus};
 use serde::Deserialize;
 
@@ -76,8 +77,10 @@ pub struct Picture {
     pub lag: Option<i64>,
     /// Records that are executing, exactly.
     pub in_flight: Option<i64>,
-    /// Records that those who answered have completed since they began.
-    pub completed: i64,
+    /// Records that those who answered have completed since they began; `None`: nobody counts.
+    pub completed: Option<i64>,
+    /// Whether a worker has ever begun.
+    pub started: bool,
     /// What is wrong, each thing once.
     pub troubles: Vec<Trouble>,
 }
@@ -91,6 +94,7 @@ impl PartialEq for Picture {
         (self.answers == 0) == (other.answers == 0)
             && self.members == other.members
             && self.shards == other.shards
+            && self.started == other.started
             && self.lag.map(rounded) == other.lag.map(rounded)
             && self.in_flight.map(rounded) == other.in_flight.map(rounded)
             && words(self) == words(other)
@@ -137,8 +141,26 @@ pub fn gather(name: &str, shared: bool, said: Vec<Vec<Answer>>) -> Picture {
         shards,
         lag,
         in_flight: Some(answers.iter().map(|answer| answer.in_flight).sum()),
-        completed: answers.iter().map(|answer| answer.completed).sum(),
+        completed: Some(answers.iter().map(|answer| answer.completed).sum()),
+        started: true,
         troubles,
+    }
+}
+
+/// What a meter says of an object without workers, as a picture.
+pub fn metered(measured: &Measured) -> Picture {
+    let picture = Picture { answers: 1, members: Some(0), in_flight: Some(0), ..Picture::default() };
+    match measured {
+        Measured::Backlog(backlog) => Picture {
+            shards: Some(ShardsStatus { total: i32::try_from(backlog.shards).unwrap_or(i32::MAX), owned: 0 }),
+            lag: Some(i64::try_from(backlog.records).unwrap_or(i64::MAX)),
+            started: backlog.started,
+            ..picture
+        },
+        Measured::Trouble(trouble) => {
+            let (reason, text) = (trouble.reason.clone(), trouble.text.clone());
+            Picture { troubles: vec![Trouble { about: "source".to_owned(), reason, text }], ..picture }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the workers of each object last said of themselves.
+//! What the workers of each object last said of themselves, or its meter where there are none.
 //!
 //! ```text
 //!   reconcile ── expect ──▶ Registry ──▶ rounds (asks at a bounded pace) ──▶ ask (GET /v1/objects of each worker)
@@ -25,7 +25,7 @@ use self::gather::Picture;
 use crate::scaling::decide::{Decision, Memory, Plan, Signals};
 
 /// Which object.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// Its namespace.
     pub namespace: String,
@@ -46,6 +46,8 @@ pub struct Subject {
     pub shared: bool,
     /// Workers that are asked for.
     pub replicas: i32,
+    /// Whether a meter speaks for it while it has no workers.
+    pub metered: bool,
     /// How their number follows the lag, where the operator decides it.
     pub scaling: Option<Plan>,
 }
@@ -65,6 +67,8 @@ pub struct Known {
 
 struct Entry {
     subject: Subject,
+    /// Workers that it has or gets.
+    workers: i32,
     asked: Option<Instant>,
     known: Known,
     memory: Memory,
@@ -93,23 +97,25 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// From now on the workers of that object are asked, where there are any.
+    /// From now on the workers of that object are asked, where there are any; else its meter, where there is one.
     pub fn follow(&self, subject: Subject, workers: i32) {
-        if workers > 0 {
-            self.expect(subject);
+        if workers > 0 || subject.metered {
+            self.expect(subject, workers);
         } else {
             self.forget(&subject.name);
         }
     }
 
-    /// From now on the workers of that object are asked.
-    pub fn expect(&self, subject: Subject) {
+    fn expect(&self, subject: Subject, workers: i32) {
         let mut entries = self.lock();
         match entries.get_mut(&subject.name) {
-            Some(entry) if entry.subject.uid == subject.uid => entry.subject = subject,
+            Some(entry) if entry.subject.uid == subject.uid => {
+                (entry.subject, entry.workers) = (subject, workers);
+            }
             _ => {
                 let entry = Entry {
                     subject: subject.clone(),
+                    workers,
                     asked: None,
                     known: Known::default(),
                     memory: Memory::default(),
@@ -136,13 +142,19 @@ impl Registry {
     /// The objects whose workers were not asked for `interval`; they count as asked now.
     pub fn due(&self, now: Instant, interval: Duration) -> Vec<Subject> {
         let mut due = Vec::new();
-        for entry in self.lock().values_mut() {
+        for entry in self.lock().values_mut().filter(|entry| entry.workers > 0) {
             if entry.asked.is_none_or(|asked| now.duration_since(asked) >= interval) {
                 entry.asked = Some(now);
                 due.push(entry.subject.clone());
             }
         }
         due
+    }
+
+    /// The object of that name, if it has no workers and a meter speaks for it.
+    pub fn asleep(&self, name: &Name) -> Option<Subject> {
+        let entries = self.lock();
+        entries.get(name).filter(|entry| entry.workers == 0).map(|entry| entry.subject.clone())
     }
 
     /// How many objects there are.
@@ -174,17 +186,19 @@ impl Registry {
     }
 
     /// Decides how many replicas the object should have; `None` where that is not the operator's to decide, and where
-    /// there are none: somebody wants it so.
+    /// there are none though there should be one at least: somebody wants it so.
     pub fn decide(&self, subject: &Subject, now: Instant) -> Option<Decided> {
         let mut entries = self.lock();
         let entry = entries.get_mut(&subject.name).filter(|entry| entry.subject.uid == subject.uid)?;
-        let plan = entry.subject.scaling.as_ref().filter(|_| entry.subject.replicas > 0)?;
+        let plan =
+            entry.subject.scaling.as_ref().filter(|plan| entry.subject.replicas > 0 || plan.min == 0)?;
         let picture = entry.known.picture.as_ref();
         let signals = Signals {
             current: entry.subject.replicas,
             lag: picture.and_then(|picture| picture.lag),
             shards: picture.and_then(|picture| picture.shards).map(|shards| shards.total),
             rate: entry.rate,
+            started: picture.is_some_and(|picture| picture.started),
         };
         let decision = entry.memory.decide(plan, signals, now);
         let before = entry.known.scaling.take();
@@ -217,12 +231,13 @@ impl Registry {
 impl Entry {
     /// Counts what was completed since the last time, where the same workers counted it.
     fn measure(&mut self, picture: &Picture, now: Instant) {
-        self.rate = self.completed.and_then(|(then, workers, before)| {
-            let (done, seconds) = (picture.completed - before, now.duration_since(then).as_secs_f64());
+        let completed = picture.completed.map(|completed| (now, picture.answers, completed));
+        let before = std::mem::replace(&mut self.completed, completed);
+        self.rate = before.zip(picture.completed).and_then(|((then, workers, before), completed)| {
+            let (done, seconds) = (completed - before, now.duration_since(then).as_secs_f64());
             let same = workers == picture.answers && workers > 0 && done >= 0 && seconds > 0.0;
             same.then(|| done as f64 / seconds / workers as f64)
         });
-        self.completed = Some((now, picture.answers, picture.completed));
     }
 }
 
@@ -233,16 +248,16 @@ mod tests {
     fn subject(uid: &str) -> Subject {
         let name = Name { namespace: "shop".to_owned(), name: "orders".to_owned() };
         let host = "orders-stc.shop.svc".to_owned();
-        Subject { name, uid: uid.to_owned(), host, shared: true, replicas: 2, scaling: None }
+        Subject { name, uid: uid.to_owned(), host, shared: true, replicas: 2, metered: false, scaling: None }
     }
 
     #[test]
     fn an_object_is_asked_at_once_and_then_at_its_pace() {
         let registry = Registry::default();
-        registry.expect(subject("1"));
+        registry.follow(subject("1"), 2);
         let (now, pace) = (Instant::now(), Duration::from_secs(10));
         assert_eq!(registry.due(now, pace), [subject("1")]);
-        registry.expect(subject("1"));
+        registry.follow(subject("1"), 2);
         assert_eq!(registry.due(now + Duration::from_secs(9), pace), []);
         assert_eq!(registry.due(now + pace, pace), [subject("1")]);
     }
@@ -250,11 +265,11 @@ mod tests {
     #[test]
     fn what_was_said_of_an_earlier_object_is_not_said_of_a_later_one() {
         let registry = Registry::default();
-        registry.expect(subject("1"));
+        registry.follow(subject("1"), 2);
         let picture = Picture { answers: 2, ..Picture::default() };
         assert!(registry.heard(&subject("1"), picture.clone(), Timestamp::now()));
         assert!(!registry.heard(&subject("1"), picture.clone(), Timestamp::now()));
-        registry.expect(subject("2"));
+        registry.follow(subject("2"), 2);
         assert!(!registry.heard(&subject("1"), picture, Timestamp::now()));
         assert_eq!(registry.known(&subject("2").name, "2"), Known::default());
         assert_eq!(registry.known(&subject("2").name, "1"), Known::default());

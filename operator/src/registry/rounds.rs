@@ -10,7 +10,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Name, Subject, ask::Workers, gather::gather};
+use super::{
+    Name, Subject,
+    ask::Workers,
+    gather::{Picture, gather},
+};
 use crate::{context::Context, scaling::act::act};
 
 /// How often a round begins.
@@ -55,12 +59,16 @@ pub async fn go(
     }
 }
 
-/// Asks the workers of one object, and scales it where that is the operator's to do. Says whether it looks different
-/// from before.
+/// Asks the workers of one object. Says whether it looks different from before.
 pub async fn look(ctx: &Context, workers: &dyn Workers, subject: &Subject) -> bool {
     let said = workers.ask(&subject.host).await;
     let name = format!("{}/{}", subject.name.namespace, subject.name.name);
-    let picture = gather(&name, subject.shared, said);
+    take_up(ctx, subject, gather(&name, subject.shared, said)).await
+}
+
+/// Takes up a picture of an object, and scales it where that is the operator's to do. Says whether it looks different
+/// from before.
+pub async fn take_up(ctx: &Context, subject: &Subject, picture: Picture) -> bool {
     let changed = ctx.registry.heard(subject, picture, Timestamp::now());
     match ctx.registry.decide(subject, Instant::now()) {
         Some(decided) => act(ctx, subject, decided).await || changed,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// What the user says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Never fewer.
+    /// Never fewer. 0: an object that has nothing to do falls asleep.
     pub min: i32,
     /// Never more.
     pub max: i32,
@@ -46,6 +46,8 @@ pub struct Signals {
     pub shards: Option<i32>,
     /// Records that one replica completes in a second; `None`: unknown.
     pub rate: Option<f64>,
+    /// Whether a worker has ever begun: the first one lays down where the object starts.
+    pub started: bool,
 }
 
 /// How many there should be, and why.
@@ -95,6 +97,7 @@ fn needed(plan: &Plan, signals: Signals, lag: i64) -> Decision {
     let (mut replicas, mut reason) = match plan.table.iter().find(|row| lag <= row.lag).or(plan.table.last())
     {
         Some(row) => (row.replicas, "Table"),
+        None if lag == 0 => (0, "Idle"),
         None => (whole(lag, plan.records_per_replica), "RecordsPerReplica"),
     };
     if let Some(drain) = drain(plan, signals, lag).filter(|drain| *drain > replicas) {
@@ -107,7 +110,10 @@ fn needed(plan: &Plan, signals: Signals, lag: i64) -> Decision {
             (replicas, reason) = (limit, above);
         }
     }
-    let least = plan.min.max(1);
+    if replicas == 0 && !signals.started {
+        (replicas, reason) = (1, "NeverStarted");
+    }
+    let least = plan.min;
     if replicas < least {
         Decision { replicas: least, reason: "MinReplicas" }
     } else {
@@ -145,7 +151,7 @@ mod tests {
     }
 
     fn at(current: i32, lag: i64) -> Signals {
-        Signals { current, lag: Some(lag), shards: None, rate: None }
+        Signals { current, lag: Some(lag), shards: None, rate: None, started: true }
     }
 
     fn once(plan: &Plan, signals: Signals) -> (i32, &'static str) {
@@ -162,6 +168,25 @@ mod tests {
         assert_eq!(once(&plan, at(1, 1_000_000)), (10, "MaxReplicas"));
         let signals = Signals { shards: Some(8), ..at(1, 1_000_000) };
         assert_eq!(once(&plan, signals), (8, "EveryShardHasOne"));
+    }
+
+    /// U141: one record wakes it, and it falls asleep when nothing was left for the whole delay.
+    #[test]
+    fn an_object_falls_asleep_and_wakes_and_one_that_never_began_begins() {
+        let plan = Plan { min: 0, ..plan() };
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        let mut decide = |second, current, lag| {
+            let decision = memory.decide(&plan, at(current, lag), start + Duration::from_secs(second));
+            (decision.replicas, decision.reason)
+        };
+        assert_eq!(decide(0, 0, 0), (0, "Idle"));
+        assert_eq!(decide(1, 0, 1), (1, "RecordsPerReplica"));
+        assert_eq!(decide(2, 1, 0), (1, "ScaleDownDelayed"));
+        assert_eq!(decide(61, 1, 1), (1, "RecordsPerReplica"));
+        assert_eq!(decide(62, 1, 0), (1, "ScaleDownDelayed"));
+        assert_eq!(decide(122, 1, 0), (0, "Idle"));
+        let signals = Signals { started: false, ..at(0, 0) };
+        assert_eq!(once(&plan, signals), (1, "NeverStarted"));
     }
 
     #[test]

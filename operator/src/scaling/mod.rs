@@ -1,9 +1,9 @@
 //! `scaling.mode: Builtin`: replicas by lag.
 //!
 //! ```text
-//!   registry (what the workers say) ──▶ decide (pure, with a reason) ──▶ act (the scale subresource)
+//!   registry (what workers say, or a meter) ──▶ decide (pure, with a reason) ──▶ act (the scale subresource)
 //! ```
-//! It works from one replica on: with none there is nobody to say how far behind the object is.
+//! With `minReplicas: 0` an object of Kafka falls asleep and wakes: then its meter says how far it is behind.
 
 pub mod act;
 pub mod decide;

@@ -194,7 +194,8 @@ pub fn container_security() -> SecurityContext {
     }
 }
 
-fn pod_security() -> PodSecurityContext {
+/// The same for all of its containers.
+pub fn pod_security() -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
         run_as_user: Some(NOBODY),

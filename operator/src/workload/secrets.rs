@@ -30,6 +30,17 @@ impl Files {
         self.config_maps.entry(name.to_owned()).or_default().insert(key.to_owned());
     }
 
+    /// Uses what others use, too.
+    pub fn extend(&mut self, others: &Self) {
+        for (mine, theirs) in
+            [(&mut self.secrets, &others.secrets), (&mut self.config_maps, &others.config_maps)]
+        {
+            for (name, keys) in theirs {
+                mine.entry(name.clone()).or_default().extend(keys.iter().cloned());
+            }
+        }
+    }
+
     /// One volume each. A missing one doesn't keep the pod from starting: the worker says what is missing, and
     /// takes it up when it appears.
     pub fn volumes(&self) -> Vec<Volume> {

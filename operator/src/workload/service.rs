@@ -6,7 +6,10 @@ use k8s_openapi::{
 };
 
 use super::{HTTP_PORT, HTTP_PORT_NAME};
-use crate::cluster::owner::Owner;
+use crate::{
+    cluster::owner::Owner,
+    meters::{Meter, build::labels},
+};
 
 /// The service. Pods are named before they are ready: a member must be found while it starts and drains.
 pub fn service(owner: &Owner) -> Service {
@@ -16,13 +19,33 @@ pub fn service(owner: &Owner) -> Service {
             cluster_ip: Some("None".to_owned()),
             selector: Some(owner.labels.selected()),
             publish_not_ready_addresses: Some(true),
-            ports: Some(vec![ServicePort {
-                name: Some(HTTP_PORT_NAME.to_owned()),
-                port: HTTP_PORT.into(),
-                protocol: Some("TCP".to_owned()),
-                target_port: Some(IntOrString::String(HTTP_PORT_NAME.to_owned())),
-                ..ServicePort::default()
-            }]),
+            ports: Some(vec![port()]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    }
+}
+
+/// The port of all that the operator makes.
+pub fn port() -> ServicePort {
+    ServicePort {
+        name: Some(HTTP_PORT_NAME.to_owned()),
+        port: HTTP_PORT.into(),
+        protocol: Some("TCP".to_owned()),
+        target_port: Some(IntOrString::String(HTTP_PORT_NAME.to_owned())),
+        ..ServicePort::default()
+    }
+}
+
+/// The service `NAME-stc-lag`: the object's meter under a name that the object's manifest foretells.
+pub fn lag_service(owner: &Owner, meter: &Meter) -> Service {
+    let mut metadata = owner.metadata();
+    metadata.name = Some(format!("{}-lag", owner.child));
+    Service {
+        metadata,
+        spec: Some(ServiceSpec {
+            selector: Some(labels(meter).selected()),
+            ports: Some(vec![port()]),
             ..ServiceSpec::default()
         }),
         ..Service::default()

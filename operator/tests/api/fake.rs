@@ -10,7 +10,7 @@ use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
 /// How the path of a collection that is listed ends.
-const COLLECTIONS: [&str; 3] = ["/pods", "/deployments", "/statefulsets"];
+const COLLECTIONS: [&str; 4] = ["/pods", "/services", "/deployments", "/statefulsets"];
 
 /// An answer to give instead of the true one.
 struct Fault {

@@ -3,6 +3,7 @@
 
 mod fake;
 mod leader;
+mod meters;
 mod objects;
 mod rbac;
 mod reconcile;

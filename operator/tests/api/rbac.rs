@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     fake::FakeApi,
+    meters::metered,
     objects::{CONSUMER, STATEFUL_SET, settings},
     reconcile::{once, scaled, stored},
 };
@@ -49,6 +50,7 @@ async fn the_chart_grants_what_the_operator_asks_for_and_nothing_else() {
     once(&api).await.expect("the Deployment is asked to end");
     calls.append(&mut api.calls());
     calls.append(&mut scaled().await);
+    calls.append(&mut metered().await);
 
     let mut asked = rights(&calls, false);
     let watching = FakeApi::default();

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::Method;
+use keyweir_contract::meter::Readings;
 use keyweir_operator::{
     context::Context,
     controllers::stream_consumer::reconcile,
@@ -28,7 +29,7 @@ pub(crate) async fn once(api: &FakeApi) -> Result<(), String> {
 }
 
 /// The same by an operator that remembers what it did.
-async fn again(api: &FakeApi, context: &Arc<Context>) -> Result<(), String> {
+pub(crate) async fn again(api: &FakeApi, context: &Arc<Context>) -> Result<(), String> {
     let stored = api.get(CONSUMER).unwrap_or_else(|| consumer(json!({})));
     let reconciled = reconcile(watched(&stored), Arc::clone(context));
     let outcome = tokio::time::timeout(Duration::from_secs(5), reconciled).await.expect("no call is missing");
@@ -41,7 +42,7 @@ pub(crate) fn stored(spec: Value) -> FakeApi {
     api
 }
 
-fn pair(truth: &str, reason: &str) -> Option<(String, String)> {
+pub(crate) fn pair(truth: &str, reason: &str) -> Option<(String, String)> {
     Some((truth.to_owned(), reason.to_owned()))
 }
 
@@ -51,7 +52,7 @@ async fn a_new_object_gets_all_it_needs_in_order() {
     once(&api).await.expect("the reconcile succeeds");
     let calls = api.calls();
     assert_eq!(
-        calls[..10],
+        calls[..11],
         [
             format!("GET {CONSUMER}"),
             format!("GET {NAMESPACE}/pods"),
@@ -59,13 +60,14 @@ async fn a_new_object_gets_all_it_needs_in_order() {
             format!("PATCH {CONFIG_MAP}"),
             format!("PATCH {NAMESPACE}/services/orders-stc"),
             "PATCH /apis/policy/v1/namespaces/shop/poddisruptionbudgets/orders-stc".to_owned(),
+            format!("GET {NAMESPACE}/services"),
             "GET /apis/apps/v1/namespaces/shop/deployments".to_owned(),
             "GET /apis/apps/v1/namespaces/shop/statefulsets".to_owned(),
             format!("PATCH {DEPLOYMENT}"),
             STATUS.to_owned(),
         ]
     );
-    assert!(calls[10..].iter().all(|call| call.starts_with("POST /apis/events.k8s.io/")), "{calls:?}");
+    assert!(calls[11..].iter().all(|call| call.starts_with("POST /apis/events.k8s.io/")), "{calls:?}");
     assert_eq!(condition(&api, "Accepted"), pair("True", "Accepted"));
     assert_eq!(condition(&api, "Ready"), pair("False", "RollingOut"));
 }
@@ -188,6 +190,10 @@ impl Workers for Saying {
         assert_eq!(host, "orders-stc.shop.svc");
         let said = serde_json::from_value(self.0.clone()).expect("an answer");
         Box::pin(std::future::ready(vec![said]))
+    }
+
+    fn readings<'a>(&'a self, _host: &'a str, _after: u64) -> BoxFuture<'a, Option<Readings>> {
+        Box::pin(std::future::ready(None))
     }
 }
 

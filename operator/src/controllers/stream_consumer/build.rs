@@ -9,7 +9,9 @@ use super::model::{Membership, ValidStreamConsumer};
 use crate::{
     cluster::objects::{Objects, Workload},
     workload::{
-        config_map::config_map, disruption::disruption_budget, service::service,
+        config_map::config_map,
+        disruption::disruption_budget,
+        service::{lag_service, service},
         service_account::service_account,
     },
 };
@@ -27,6 +29,11 @@ pub fn build(valid: &ValidStreamConsumer) -> Objects {
         service_account: service_account(&valid.owner),
         config_map: config_map(&valid.owner, text),
         service: service(&valid.owner),
+        lag_service: valid
+            .metered
+            .as_ref()
+            .filter(|_| valid.lag_is_asked_for)
+            .map(|metered| lag_service(&valid.owner, &metered.meter)),
         disruption_budget: disruption_budget(&valid.owner),
         workload: match valid.membership {
             Membership::Shared => Workload::Deployment(Box::new(deployment(valid))),

@@ -42,7 +42,7 @@ pub async fn dereference(
     let key = Name { namespace: namespace.clone(), name: name.clone() };
     let consumer = match read::<StreamConsumer>(&ctx.client, &namespace, &name).await? {
         Stored::Gone => {
-            ctx.registry.forget(&key);
+            ctx.forget(&key);
             return Ok(None);
         }
         Stored::Unreadable { problem } => Err(problem),
@@ -56,7 +56,7 @@ pub async fn dereference(
     let going = metadata.deletion_timestamp.is_some();
     let source = PartialObjectMeta::<StreamConsumer> { metadata: metadata.clone(), ..watched.clone() };
     let Some(owner) = Owner::of(&source, KIND, SHORT_NAME).filter(|_| ours && !going) else {
-        ctx.registry.forget(&key);
+        ctx.forget(&key);
         return Ok(None);
     };
     let pods = if healthy(&consumer) { Vec::new() } else { pods(ctx, &owner).await? };

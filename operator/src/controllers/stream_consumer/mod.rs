@@ -22,7 +22,7 @@ use kube::{
     core::PartialObjectMeta,
     runtime::{
         Config, Controller, Predicate, WatchStreamExt,
-        controller::Action,
+        controller::{self, Action},
         predicates, reflector,
         reflector::ObjectRef,
         watcher::{self, Config as WatcherConfig},
@@ -42,6 +42,7 @@ use crate::{
     },
     context::Context,
     disposition::{Disposition, reason},
+    meters::{keep, listen},
     registry::{Name, ask::HttpWorkers, rounds},
     telemetry::chain,
 };
@@ -94,6 +95,7 @@ pub async fn reconcile(watched: Arc<Watched>, ctx: Arc<Context>) -> Result<Actio
             let objects = build::build(&valid);
             match apply(&ctx.client, &ctx.memory, &valid.owner, objects, valid.sweep).await {
                 Ok(applied) => {
+                    ctx.meters.measure(&valid.name(), valid.metered.clone());
                     ctx.registry.follow(valid.subject(), applied.desired());
                     Report::applied(&found, &valid, &applied)
                 }
@@ -119,8 +121,10 @@ fn on_error(watched: Arc<Watched>, error: &ReconcileError, ctx: Arc<Context>) ->
 pub async fn run(context: Context, concurrency: u16, stop: CancellationToken) {
     let context = Arc::new(context);
     let (changed, changes) = mpsc::channel(CHANGES);
-    let asking = rounds::go(Arc::clone(&context), Arc::new(HttpWorkers), changed, stop.clone());
-    tokio::join!(control(context, concurrency, changes, stop), asking);
+    let asking = rounds::go(Arc::clone(&context), Arc::new(HttpWorkers), changed.clone(), stop.clone());
+    let listening = listen::go(Arc::clone(&context), Arc::new(HttpWorkers), changed, stop.clone());
+    let keeping = keep::go(Arc::clone(&context), stop.clone());
+    tokio::join!(control(context, concurrency, changes, stop), asking, listening, keeping);
 }
 
 async fn control(
@@ -156,8 +160,18 @@ async fn control(
         .with_config(Config::default().concurrency(concurrency).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop.clone().cancelled_owned());
     info!(kind = KIND, "the controller runs");
-    let running = controller.run(reconcile, on_error, context).for_each(|outcome| {
+    let running = controller.run(reconcile, on_error, Arc::clone(&context)).for_each(|outcome| {
         metrics.objects(KIND, counted.len());
+        let object = match &outcome {
+            Ok((object, _)) => Some((object.namespace.clone(), object.name.clone())),
+            Err(controller::Error::ReconcilerFailed(_, object)) => {
+                Some((object.namespace.clone(), object.name.clone()))
+            }
+            Err(_) => None,
+        };
+        if let Some((namespace, name)) = object {
+            context.meters.passed(Name { namespace: namespace.unwrap_or_default(), name }, counted.len());
+        }
         if let Err(error) = outcome {
             debug!(cause = chain(&error), "an object was not reconciled");
         }

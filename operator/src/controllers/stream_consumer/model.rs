@@ -5,6 +5,7 @@ use keyweir_contract::worker_config::{RunState, WorkerConfig};
 
 use crate::{
     cluster::{apply::Sweep, owner::Owner},
+    meters::Metered,
     registry::{Name, Subject},
     scaling::decide::Plan,
     workload::pod::WorkerPod,
@@ -25,6 +26,10 @@ pub struct ValidStreamConsumer {
     pub replicas: i32,
     /// How their number follows the lag, where the operator decides it.
     pub scaling: Option<Plan>,
+    /// How it is measured without workers, where it is.
+    pub metered: Option<Metered>,
+    /// Whether an autoscaler asks for its lag.
+    pub lag_is_asked_for: bool,
     /// How they are replaced.
     pub rollout: Rollout,
     /// Whether orphans are looked for.
@@ -36,16 +41,22 @@ pub struct ValidStreamConsumer {
 impl ValidStreamConsumer {
     /// How its workers are asked what they do.
     pub fn subject(&self) -> Subject {
-        let object = &self.config.object;
-        let (namespace, name) = (object.namespace.clone(), object.name.clone());
         Subject {
-            host: format!("{}.{namespace}.svc", self.owner.child),
-            name: Name { namespace, name },
+            host: format!("{}.{}.svc", self.owner.child, self.owner.namespace),
+            name: self.name(),
             uid: self.owner.uid().to_owned(),
             shared: self.membership == Membership::Shared,
             replicas: self.replicas,
-            scaling: self.scaling.clone(),
+            metered: self.metered.is_some(),
+            // Who is asked to stand still is not made more or fewer.
+            scaling: self.scaling.clone().filter(|_| self.state() == RunState::Running),
         }
+    }
+
+    /// Which object it is.
+    pub fn name(&self) -> Name {
+        let object = &self.config.object;
+        Name { namespace: object.namespace.clone(), name: object.name.clone() }
     }
 
     /// Whether records are taken.

@@ -1,6 +1,6 @@
 //! From what was found to what can be built. Pure, and the only place where a user can be wrong.
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, LocalObjectReference};
 use keyweir_contract::{
     source::{Coordination, Source},
     worker_config::WorkerConfig,
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     cluster::apply::Sweep,
+    meters::{Meter, Metered},
     scaling::decide::{Plan, Row},
     settings::Settings,
     workload::{
@@ -62,7 +63,7 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
         Refusal::of_spec("Unsupported", format!("this operator can't read the object: {problem}"))
     })?;
     let spec = &consumer.spec;
-    let (config, files) = configuration(consumer, settings)?;
+    let Configured { config, files, of_source } = configuration(consumer, settings)?;
     let membership = membership(&config, spec)?;
     let pod = WorkerPod {
         image: image(spec, settings),
@@ -88,6 +89,8 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
         pod,
         membership,
         replicas: spec.replicas,
+        metered: metered(found, &config, spec, of_source, settings),
+        lag_is_asked_for: spec.scaling.mode == ScalingMode::External,
         scaling: scaling(spec)?,
         rollout: Rollout {
             max_surge: spec.rollout.max_surge.clone(),
@@ -99,7 +102,14 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
 }
 
 /// What the workers are told, and the files they need for it.
-fn configuration(consumer: &StreamConsumer, settings: &Settings) -> Result<(WorkerConfig, Files), Refusal> {
+struct Configured {
+    config: WorkerConfig,
+    files: Files,
+    /// Those of them that the source needs.
+    of_source: Files,
+}
+
+fn configuration(consumer: &StreamConsumer, settings: &Settings) -> Result<Configured, Refusal> {
     let environment = Environment {
         secrets: SECRETS.into(),
         config_maps: CONFIG_MAPS.into(),
@@ -114,15 +124,44 @@ fn configuration(consumer: &StreamConsumer, settings: &Settings) -> Result<(Work
     if keeps_data(&rendered.config, &consumer.spec) {
         rendered.config.fixed.process.data_directory = Some(DATA_DIRECTORY.into());
     }
-    let mut files = Files::default();
+    let (mut files, mut of_source) = (Files::default(), Files::default());
     for file in &rendered.files {
+        let needed = if file.field.starts_with("spec.source.") { &mut of_source } else { &mut files };
         if file.secret {
-            files.secret(&file.name, &file.key);
+            needed.secret(&file.name, &file.key);
         } else {
-            files.config_map(&file.name, &file.key);
+            needed.config_map(&file.name, &file.key);
         }
     }
-    Ok((rendered.config, files))
+    files.extend(&of_source);
+    Ok(Configured { config: rendered.config, files, of_source })
+}
+
+/// How the object is measured while it has no workers, or by an autoscaler; `None`: nobody needs to know.
+fn metered(
+    found: &Found,
+    config: &WorkerConfig,
+    spec: &StreamConsumerSpec,
+    files: Files,
+    settings: &Settings,
+) -> Option<Metered> {
+    let Source::Kafka(kafka) = &config.fixed.source else { return None };
+    let may_sleep = match spec.scaling.mode {
+        ScalingMode::Fixed => false,
+        ScalingMode::Builtin => spec.scaling.builtin.min_replicas == 0,
+        ScalingMode::External => true,
+    };
+    let pull_secrets = spec.pod.image_pull_secrets.iter();
+    (may_sleep || spec.replicas == 0).then(|| Metered {
+        meter: Meter::of(&found.owner.namespace, &kafka.endpoint, &settings.class),
+        owner: found.owner.reference(),
+        config_map: found.owner.child.to_string(),
+        print: config.restart_hash(),
+        files,
+        image_pull_secrets: pull_secrets
+            .map(|secret| LocalObjectReference { name: secret.name.as_str().to_owned() })
+            .collect(),
+    })
 }
 
 /// The object as if it said itself what the installation says for it.
@@ -172,8 +211,10 @@ fn scaling(spec: &StreamConsumerSpec) -> Result<Option<Plan>, Refusal> {
     };
     let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let rows = builtin.table.iter().map(|row| Row { lag: row.lag, replicas: count(row.replicas) });
+    // Without a worker nobody knows how far any other source is behind.
+    let least = if spec.source.kafka.is_some() { builtin.min_replicas } else { builtin.min_replicas.max(1) };
     Ok(Some(Plan {
-        min: count(builtin.min_replicas),
+        min: count(least),
         max: count(builtin.max_replicas),
         records_per_replica: builtin.records_per_replica.into(),
         table: rows.collect(),
