@@ -254,6 +254,19 @@ impl Etcd {
         Ok(revision.and_then(|text| text.parse().ok()).unwrap_or_default())
     }
 
+    /// How many keys stand under a prefix.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn count(&self, prefix: &str) -> Result<u64, EtcdError> {
+        let (key, end) = (prefix.as_bytes(), prefix_end(prefix.as_bytes()));
+        let range = json!({"key": base64(key), "range_end": base64(&end), "count_only": true});
+        let answer = self.call("/v3/kv/range", &range)?;
+        // A zero is left out.
+        let count = answer["count"].as_str().and_then(|text| text.parse().ok());
+        Ok(count.unwrap_or_default())
+    }
+
     /// Compacts the history up to the present revision: watches from an older one are cancelled.
     ///
     /// # Errors

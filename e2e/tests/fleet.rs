@@ -10,6 +10,8 @@ mod killer;
 mod meter;
 #[path = "fleet/moves.rs"]
 mod moves;
+#[path = "fleet/purge.rs"]
+mod purge;
 #[path = "fleet/roster.rs"]
 mod roster;
 

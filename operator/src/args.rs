@@ -43,6 +43,10 @@ pub struct Args {
     /// Objects that are reconciled at a time.
     #[arg(long, env = "KEYWEIR_CONCURRENCY", default_value_t = 16)]
     pub concurrency: u16,
+    /// Objects whose workers are replaced at a time after an upgrade of the operator. One that does not become ready
+    /// keeps its place.
+    #[arg(long, env = "KEYWEIR_UPGRADE_LIMIT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub upgrade_limit: u16,
     /// Requests to the API server, each second.
     #[arg(long, env = "KEYWEIR_API_RATE", default_value_t = 200)]
     pub api_rate: u32,

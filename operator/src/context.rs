@@ -9,9 +9,10 @@ use kube::Client;
 
 use crate::{
     cluster::{events::Events, memory::Memory},
+    controllers::{first_pass::FirstPass, upgrades::Upgrades},
     meters::Meters,
     metrics::Metrics,
-    registry::{Name, Registry},
+    registry::{Name, Registry, claims::Claims},
     settings::Settings,
 };
 
@@ -31,6 +32,12 @@ pub struct Context {
     pub registry: Registry,
     /// Which objects are measured without workers.
     pub meters: Meters,
+    /// Which objects read with which group.
+    pub claims: Claims,
+    /// Whether all objects have been looked at.
+    pub first_pass: FirstPass,
+    /// Whose workers are replaced after an upgrade.
+    pub upgrades: Upgrades,
     /// Failures in a row of each object, by uid. Held for one look-up at a time.
     failures: Mutex<HashMap<String, u32>>,
 }
@@ -38,6 +45,7 @@ pub struct Context {
 impl Context {
     /// The context of an operator that begins.
     pub fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
+        let upgrades = Upgrades::new(settings.upgrade_limit);
         let events = Events::new(client.clone(), settings.instance.clone());
         Self {
             client,
@@ -47,6 +55,9 @@ impl Context {
             memory: Memory::default(),
             registry: Registry::default(),
             meters: Meters::default(),
+            claims: Claims::default(),
+            first_pass: FirstPass::default(),
+            upgrades,
             failures: Mutex::default(),
         }
     }
@@ -63,6 +74,8 @@ impl Context {
     pub fn forget(&self, name: &Name) {
         self.registry.forget(name);
         self.meters.measure(name, None);
+        self.claims.release(name);
+        self.upgrades.leave(name);
     }
 
     /// Forgets the failures of an object that succeeded, or is gone.

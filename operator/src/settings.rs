@@ -46,6 +46,8 @@ pub struct Settings {
     pub worker_image_pull_policy: String,
     /// What objects get that don't say.
     pub defaults: Defaults,
+    /// Objects whose workers are replaced at a time after an upgrade of the operator.
+    pub upgrade_limit: u16,
     /// The name of this replica.
     pub instance: Option<String>,
 }
@@ -98,6 +100,7 @@ impl Settings {
             worker_image: args.worker_image.clone(),
             worker_image_pull_policy: args.worker_image_pull_policy.clone(),
             defaults,
+            upgrade_limit: args.upgrade_limit,
             instance: args.instance.clone(),
         })
     }

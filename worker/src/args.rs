@@ -31,6 +31,8 @@ pub struct Args {
 pub enum Task {
     /// Measures how far objects are behind, whether or not they have workers
     Meter(MeterArgs),
+    /// Removes checkpoints and parked records that a deleted object leaves
+    Purge(PurgeArgs),
 }
 
 /// What a meter is started with.
@@ -43,4 +45,12 @@ pub struct MeterArgs {
     /// Where it listens
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+}
+
+/// What a purge is started with.
+#[derive(Debug, clap::Args)]
+pub struct PurgeArgs {
+    /// File with the WorkerConfig of the object that was deleted
+    #[arg(long, value_name = "FILE", default_value = "/etc/keyweir/worker.json")]
+    pub config: PathBuf,
 }

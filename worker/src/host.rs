@@ -93,6 +93,15 @@ impl std::fmt::Debug for ObjectView {
     }
 }
 
+/// An object that can't begin yet.
+#[derive(Clone, Debug)]
+pub struct Awaited {
+    /// `namespace/name`.
+    pub name: String,
+    /// What it lacks.
+    pub troubles: Vec<Trouble>,
+}
+
 /// All objects of a process, as readers outside see them.
 pub type Views = watch::Receiver<Vec<ObjectView>>;
 
@@ -169,6 +178,7 @@ pub struct Host {
     ended: Vec<(String, Option<PumpReport>)>,
     views: watch::Sender<Vec<ObjectView>>,
     at_rest: watch::Sender<bool>,
+    awaited: watch::Sender<Vec<Awaited>>,
     directory: Option<DataDir>,
     natives: Registry,
     member: Arc<str>,
@@ -190,12 +200,14 @@ impl Host {
         };
         let (views, seen) = watch::channel(Vec::new());
         let (at_rest, rests) = watch::channel(false);
-        let server = http::serve(options.listen, directory.as_ref(), seen, rests).await?;
+        let (awaited, waits) = watch::channel(Vec::new());
+        let server = http::serve(options.listen, directory.as_ref(), seen, rests, waits).await?;
         Ok(Self {
             objects: Vec::new(),
             ended: Vec::new(),
             views,
             at_rest,
+            awaited,
             directory,
             natives: options.natives,
             member: options.member.into(),
@@ -218,6 +230,13 @@ impl Host {
     /// The embedded log, where there is a data directory.
     pub fn directory(&self) -> Option<&DataDir> {
         self.directory.as_ref()
+    }
+
+    /// Says what an object lacks that can't begin yet; nothing = it can.
+    pub fn awaits(&self, config: &WorkerConfig, troubles: Vec<Trouble>) {
+        let name = crate::wiring::object_name(config);
+        let lacking = (!troubles.is_empty()).then_some(Awaited { name, troubles });
+        self.awaited.send_replace(lacking.into_iter().collect());
     }
 
     /// Makes the objects be exactly these. Says what became of each, by `namespace/name`.

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::host::{HostError, Views};
+use crate::host::{Awaited, HostError, Views};
 use crate::metrics;
 
 /// Name of the socket in a data directory.
@@ -41,6 +41,8 @@ pub(crate) struct Desk {
     views: Views,
     /// Whether there is no object because every one is to be stopped: then all is as it should be.
     rests: watch::Receiver<bool>,
+    /// Objects that can't begin yet.
+    awaited: watch::Receiver<Vec<Awaited>>,
     log: Option<Log>,
 }
 
@@ -75,8 +77,9 @@ pub(crate) async fn serve(
     directory: Option<&DataDir>,
     views: Views,
     rests: watch::Receiver<bool>,
+    awaited: watch::Receiver<Vec<Awaited>>,
 ) -> Result<Option<Server>, HostError> {
-    let desk = Desk { views, rests, log: directory.map(DataDir::log) };
+    let desk = Desk { views, rests, awaited, log: directory.map(DataDir::log) };
     let cancel = CancellationToken::new();
     let mut server = Server { address: None, socket: None, cancel: cancel.clone(), tasks: Vec::new() };
     if let Some(address) = listen {
@@ -132,7 +135,12 @@ async fn ready(State(desk): State<Desk>) -> impl IntoResponse {
             missing.push_str(&format!("{}: {what}\n", view.name()));
         }
     }
-    if views.is_empty() && !*desk.rests.borrow() {
+    for Awaited { name, troubles } in desk.awaited.borrow().iter() {
+        for trouble in troubles {
+            missing.push_str(&format!("{name}: {}: {}\n", trouble.reason, trouble.text));
+        }
+    }
+    if missing.is_empty() && views.is_empty() && !*desk.rests.borrow() {
         missing.push_str("no object is at work yet\n");
     }
     if missing.is_empty() {

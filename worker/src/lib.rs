@@ -1,6 +1,6 @@
 //! The worker: adapters wired to the pump, one process with one or many objects.
 //!
-//! It is the program of a pod ([`run()`], and of a meter's), the engine room of `keyweir run` ([`Host`]), and a library: a handler
+//! It is the program of a pod ([`run()`], of a meter's, and of one that purges), the engine room of `keyweir run` ([`Host`]), and a library: a handler
 //! written in Rust is registered by name in a worker binary of one's own, see `examples/native.rs`.
 //!
 //! This is the only crate that sees all adapters; [`mod@wiring`] is the one match that picks them.
@@ -18,7 +18,9 @@ pub mod lines;
 mod membership;
 mod meter;
 mod metrics;
+mod missing;
 mod object;
+mod purge;
 mod reach;
 pub mod roster;
 mod run;

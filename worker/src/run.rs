@@ -11,13 +11,16 @@ use keyweir_handlers::Registry;
 use crate::args::{Args, Task};
 use crate::config::{self, LOOK_AGAIN};
 use crate::host::{Applied, Host, HostOptions};
+use crate::missing::missing;
 use crate::signals::Signals;
 use crate::telemetry::{self, LogControl};
 
 /// Runs until SIGTERM. Exit code 0 = drained, 1 = it could not start or work was cut off, 2 = bad configuration.
 pub async fn run(args: Args, natives: Registry) -> ExitCode {
-    if let Some(Task::Meter(args)) = args.task {
-        return crate::meter::run(args).await;
+    match args.task {
+        Some(Task::Meter(args)) => return crate::meter::run(args).await,
+        Some(Task::Purge(args)) => return crate::purge::run(args).await,
+        None => {}
     }
     let config = match config::read(&args.config) {
         Ok(config) => config,
@@ -66,6 +69,7 @@ async fn follow(
     log: &LogControl,
     signals: &mut Signals,
 ) -> Result<(), ExitCode> {
+    let Some(first) = begins(host, first, args, signals).await else { return Ok(()) };
     let mut applied = first.clone();
     let (outcomes, mut signalled) = host.apply_heeding(vec![first], signals).await;
     for (name, outcome) in outcomes {
@@ -101,6 +105,37 @@ async fn follow(
         }
     }
     Ok(())
+}
+
+/// Waits until all files are there that the object needs, and says meanwhile which are not; the configuration then.
+/// `None` = a signal came first.
+async fn begins(
+    host: &Host,
+    mut config: WorkerConfig,
+    args: &Args,
+    signals: &mut Signals,
+) -> Option<WorkerConfig> {
+    let mut told = false;
+    loop {
+        let lacks = missing(config.files());
+        let complete = lacks.is_empty();
+        if let Some(trouble) = lacks.first().filter(|_| !told) {
+            tracing::warn!(reason = trouble.reason, text = trouble.text, "waiting for files");
+            told = true;
+        }
+        host.awaits(&config, lacks);
+        if complete {
+            return Some(config);
+        }
+        tokio::select! {
+            biased;
+            // The signal first: nothing has begun that would have to end.
+            () = signals.next() => return None,
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+        // One that can't be read is told once it is followed.
+        config = config::read(&args.config).unwrap_or(config);
+    }
 }
 
 fn code_of(reports: &[(String, Option<PumpReport>)]) -> ExitCode {

@@ -2,7 +2,10 @@
 //!
 //! The files are re-read when they change, so a rotated secret needs no new configuration.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +19,14 @@ pub struct Tls {
     /// The certificate to show, if the server asks for one.
     #[serde(default)]
     pub client: Option<ClientCertificate>,
+}
+
+impl Tls {
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let client = self.client.iter().flat_map(|client| [&client.certificate, &client.key]);
+        self.ca.iter().chain(client).map(PathBuf::as_path)
+    }
 }
 
 /// A client certificate and its key, each a PEM file.
@@ -92,6 +103,14 @@ pub struct KafkaEndpoint {
     pub properties: BTreeMap<String, String>,
 }
 
+impl KafkaEndpoint {
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let password = self.sasl.iter().map(|sasl| sasl.login.password_file.as_path());
+        self.tls.iter().flat_map(Tls::files).chain(password)
+    }
+}
+
 /// An etcd cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -104,4 +123,12 @@ pub struct EtcdEndpoint {
     /// Login, where etcd's authentication is on.
     #[serde(default)]
     pub login: Option<PasswordLogin>,
+}
+
+impl EtcdEndpoint {
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let password = self.login.iter().map(|login| login.password_file.as_path());
+        self.tls.iter().flat_map(Tls::files).chain(password)
+    }
 }

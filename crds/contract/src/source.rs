@@ -1,6 +1,6 @@
 //! Where records come from, and where members of one object meet.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,15 @@ impl Source {
             Self::Kafka(kafka) => &kafka.topics,
             Self::Embedded(embedded) => &embedded.topics,
             Self::Etcd(_) => &[],
+        }
+    }
+
+    /// The files with its authorities and logins.
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::Kafka(kafka) => kafka.endpoint.files().collect(),
+            Self::Etcd(etcd) => etcd.endpoint.files().collect(),
+            Self::Embedded(_) => Vec::new(),
         }
     }
 

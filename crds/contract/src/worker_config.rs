@@ -7,7 +7,10 @@
 //!               └─ live     what a running worker takes up as soon as it changes
 //! ```
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +42,15 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
+    /// The files of Secrets and ConfigMaps without which nothing can begin.
+    pub fn files(&self) -> Vec<&Path> {
+        let mut files = self.fixed.source.files();
+        if let Coordination::Etcd(etcd) = &self.fixed.coordination {
+            files.extend(etcd.endpoint.files());
+        }
+        files
+    }
+
     /// A short text that changes when, and only when, a running worker has to be replaced.
     pub fn restart_hash(&self) -> String {
         // A struct of plain data always serialises; an empty text would still be a stable hash.

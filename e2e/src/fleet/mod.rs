@@ -321,6 +321,20 @@ impl Fleet {
         Meter::start(self.dir.path(), &objects)
     }
 
+    /// Purges what the object of that uid has left.
+    ///
+    /// # Errors
+    /// When something is left, with what the program said.
+    pub fn purge(&self, uid: &str) -> Result<(), FleetError> {
+        let mut config = self.config.clone();
+        config["object"]["uid"] = uid.into();
+        let file = self.dir.path().join("purge.json");
+        std::fs::write(&file, config.to_string()).map_err(FleetError::Prepare)?;
+        let mut command = Command::new(program("keyweir-worker"));
+        command.args(["purge", "--config"]).arg(file);
+        process::run("keyweir-worker purge", command).map(drop).map_err(FleetError::Process)
+    }
+
     /// Begins to produce records.
     ///
     /// # Errors

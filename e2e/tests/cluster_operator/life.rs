@@ -48,6 +48,46 @@ fn an_object_is_applied_scaled_under_load_and_deleted_without_a_trace() {
     wait::until("nothing left of it", PATIENCE, || scene.made(KINDS).is_empty()).unwrap();
 }
 
+/// deletionPolicy: Retain.
+#[test]
+fn an_object_that_is_deleted_and_made_anew_goes_on_where_it_was() {
+    let scene = world().scene("anew");
+    let kafka = scene.world.broker.kafka();
+    scene.apply(&scene.manifest(1, ""));
+    let first = produce(&kafka, &scene.topic, 0..5);
+    scene.until_handled(first);
+    scene.kubectl(&["delete", "stc/orders", "--timeout=60s"]);
+    let produced = first + produce(&kafka, &scene.topic, 5..10);
+    scene.apply(&scene.manifest(2, ""));
+    scene.until_handled(produced);
+    scene.until_ready(2);
+    scene.assert_clean(produced);
+}
+
+/// deletionPolicy: Purge.
+#[test]
+fn an_object_that_is_purged_leaves_nothing_in_etcd_and_in_kafka() {
+    let scene = world().scene("purge");
+    let (kafka, etcd) = (scene.world.broker.kafka(), &scene.world.etcd);
+    scene.apply(&scene.manifest(1, "  deletionPolicy: Purge\n"));
+    let produced = produce(&kafka, &scene.topic, 0..5);
+    scene.until_handled(produced);
+    scene.until_ready(1);
+    let prefix = format!("/keyweir/{}/orders/", scene.namespace());
+    assert!(etcd.count(&prefix).unwrap() > 0);
+    scene.kubectl(&["delete", "stc/orders", "--timeout=150s"]);
+    assert_eq!(etcd.count(&prefix).unwrap(), 0);
+    let committed = kafka.committed(&scene.group, &scene.topic).unwrap();
+    assert!(committed.iter().all(|committed| committed.offset.is_none()), "{committed:?}");
+    let all = format!("{KINDS},jobs");
+    wait::until("nothing left of it", PATIENCE, || scene.made(&all).is_empty()).unwrap();
+
+    // A namespace that ends takes it along: nothing can be made there any more.
+    scene.apply(&scene.manifest(1, "  deletionPolicy: Purge\n"));
+    scene.until_ready(1);
+    scene.world.cluster.kubectl(&["delete", "namespace", scene.namespace(), "--timeout=150s"]).unwrap();
+}
+
 #[test]
 fn what_workers_say_stands_in_the_status() {
     let scene = world().scene("status");

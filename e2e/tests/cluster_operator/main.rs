@@ -7,6 +7,7 @@
 
 mod charts;
 mod failures;
+mod lacks;
 mod life;
 mod refusals;
 mod witness;

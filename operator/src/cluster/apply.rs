@@ -6,7 +6,8 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::{Deployment, StatefulSet},
-        core::v1::Service,
+        batch::v1::Job,
+        core::v1::{ConfigMap, Pod, Service},
     },
 };
 use kube::{
@@ -14,15 +15,16 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 use thiserror::Error;
+use tracing::warn;
 
 use super::{
     FIELD_MANAGER,
     memory::{self, Memory, mark},
-    objects::{Applied, Objects, Workload},
+    objects::{Applied, COST, MeterObjects, Objects, PurgeObjects, Workload},
     owner::Owner,
 };
-use crate::meters::build::MeterObjects;
 
 /// Which write failed.
 #[derive(Debug, Error)]
@@ -122,6 +124,7 @@ pub async fn apply(
     }
     let workload = match objects.workload {
         Workload::Deployment(desired) => {
+            writer.mark(&objects.costs).await;
             let applied = writer.put(&*desired).await?;
             marks.push(mark(&applied));
             Workload::Deployment(Box::new(applied))
@@ -169,6 +172,20 @@ impl Writer<'_> {
             + Debug,
     {
         put(self.client, &self.owner.namespace, desired).await
+    }
+
+    /// Says of pods what it costs that they go. A pod that can't be marked goes by chance: no reason to keep all.
+    async fn mark(&self, costs: &[(String, i32)]) {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.owner.namespace);
+        let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        for (pod, cost) in costs {
+            let patch = Patch::Merge(json!({"metadata": {"annotations": {COST: cost.to_string()}}}));
+            match pods.patch_metadata(pod, &by, &patch).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                Err(error) => warn!(pod, %error, "a pod was not marked"),
+            }
+        }
     }
 
     /// Deletes what else keeps pods for this owner; says whether some of it is still there.
@@ -236,6 +253,58 @@ pub async fn found(api: &Api<Deployment>, labels: &str) -> Result<Vec<(String, S
 pub async fn remove(client: &Client, namespace: &str, name: &str) -> Result<(), ApplyError> {
     let failed = |source| ApplyError::Prune { kind: "Deployment".to_owned(), source };
     delete(&Api::<Deployment>::namespaced(client.clone(), namespace), name).await.map_err(failed)
+}
+
+/// Purges what an owner has written; says whether that is done.
+pub async fn apply_purge(client: &Client, owner: &Owner, objects: PurgeObjects) -> Result<bool, ApplyError> {
+    put(client, &owner.namespace, &objects.config_map).await?;
+    let job = put(client, &owner.namespace, &objects.job).await?;
+    Ok(job.status.and_then(|status| status.succeeded).unwrap_or(0) > 0)
+}
+
+/// Removes what has purged.
+pub async fn end_purge(client: &Client, owner: &Owner) -> Result<(), ApplyError> {
+    let name = format!("{}-purge", owner.child);
+    let failed = |kind: &str| {
+        let kind = kind.to_owned();
+        move |source| ApplyError::Prune { kind, source }
+    };
+    let (jobs, maps) = (
+        Api::<Job>::namespaced(client.clone(), &owner.namespace),
+        Api::<ConfigMap>::namespaced(client.clone(), &owner.namespace),
+    );
+    delete(&jobs, &name).await.map_err(failed("Job"))?;
+    delete(&maps, &name).await.map_err(failed("ConfigMap"))
+}
+
+/// Lets an object have these finalizers, unless somebody has changed it meanwhile.
+pub async fn keep_finalizers<K>(
+    client: &Client,
+    object: &K,
+    finalizers: Vec<String>,
+) -> Result<(), ApplyError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+{
+    let (name, version) = (object.name_any(), object.resource_version());
+    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": version}});
+    let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let api = Api::<K>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    match api.patch_metadata(&name, &by, &Patch::Merge(&patch)).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(ApplyError::Apply { kind: K::kind(&()).into_owned(), name, source }),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Ends what keeps pods for an owner, where that is asked for.
+pub async fn stand_down(client: &Client, owner: &Owner, asked: bool) -> Result<(), ApplyError> {
+    if asked {
+        let writer = Writer { client, owner };
+        writer.keep_only::<Deployment>(&[]).await?;
+        writer.keep_only::<StatefulSet>(&[]).await?;
+    }
+    Ok(())
 }
 
 /// Deletes in the foreground: the object stays until its pods are gone, so that it can be waited for.

@@ -2,9 +2,13 @@
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
+    batch::v1::Job,
     core::v1::{ConfigMap, Service, ServiceAccount},
     policy::v1::PodDisruptionBudget,
 };
+
+/// Annotation of pods: the lower, the sooner it goes when there are to be fewer.
+pub const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// All objects of one owner, desired.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +23,8 @@ pub struct Objects {
     pub lag_service: Option<Service>,
     /// How many pods may be taken away at a time.
     pub disruption_budget: PodDisruptionBudget,
+    /// What it costs that a pod goes, where some are to go.
+    pub costs: Vec<(String, i32)>,
     /// What keeps the pods.
     pub workload: Workload,
 }
@@ -31,6 +37,24 @@ pub enum Workload {
     /// One worker at most, which needs no coordination: a StatefulSet never starts the second before the
     /// first has ended.
     StatefulSet(Box<StatefulSet>),
+}
+
+/// What a meter is to have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeterObjects {
+    /// What keeps its pod.
+    pub deployment: Deployment,
+    /// The name by which it is found. It goes with the Deployment.
+    pub service: Service,
+}
+
+/// What purges a deleted object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PurgeObjects {
+    /// What the Job is told.
+    pub config_map: ConfigMap,
+    /// What does it.
+    pub job: Job,
 }
 
 /// What the API server returned for the objects that it was given.

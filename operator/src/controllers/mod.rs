@@ -3,7 +3,9 @@
 //! Watches carry metadata only. So an object of whatever content never stops them, and three thousand objects
 //! cost little memory; the one object that is reconciled is read whole, then.
 
+pub mod first_pass;
 pub mod stream_consumer;
+pub mod upgrades;
 
 use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 

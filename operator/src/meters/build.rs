@@ -17,7 +17,11 @@ use keyweir_contract::hash::fnv1a;
 
 use super::{Meter, Metered};
 use crate::{
-    cluster::labels::{CLASS, Labels},
+    cluster::{
+        labels::{CLASS, Labels},
+        objects::MeterObjects,
+        owner::Owner,
+    },
     registry::Name,
     settings::Settings,
     workload::{
@@ -36,15 +40,6 @@ pub const KIND: &str = "Meter";
 const PROGRAM: &str = "keyweir-meter";
 /// Where the objects' configurations are mounted.
 const OBJECTS: &str = "/etc/keyweir/objects";
-
-/// What a meter is to have.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MeterObjects {
-    /// What keeps its pod.
-    pub deployment: Deployment,
-    /// The name by which it is found. It goes with the Deployment.
-    pub service: Service,
-}
 
 /// What labels all that belongs to a meter.
 pub fn labels(meter: &Meter) -> Labels {
@@ -193,5 +188,20 @@ fn container(settings: &Settings, mounts: Vec<VolumeMount>) -> Container {
         security_context: Some(container_security()),
         volume_mounts: Some(mounts),
         ..Container::default()
+    }
+}
+
+/// The service `NAME-stc-lag`: the object's meter under a name that the object's manifest foretells.
+pub fn lag_service(owner: &Owner, meter: &Meter) -> Service {
+    let mut metadata = owner.metadata();
+    metadata.name = Some(format!("{}-lag", owner.child));
+    Service {
+        metadata,
+        spec: Some(ServiceSpec {
+            selector: Some(labels(meter).selected()),
+            ports: Some(vec![port()]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
     }
 }

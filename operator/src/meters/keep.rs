@@ -33,15 +33,18 @@ pub async fn go(ctx: Arc<Context>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = sleep(TICK) => {}
         }
-        if ctx.meters.is_whole() {
+        if ctx.first_pass.is_over() {
             swept = swept || sweep(&ctx).await;
-            write(&ctx, Instant::now()).await;
         }
+        write(&ctx, Instant::now()).await;
     }
 }
 
-/// Writes what is due.
+/// Writes what is due, once it is known who is to be measured.
 pub async fn write(ctx: &Context, now: Instant) {
+    if !ctx.first_pass.is_over() {
+        return;
+    }
     for (meter, objects) in ctx.meters.due(now) {
         if let Err(error) = write_one(ctx, &meter, &objects).await {
             warn!(?meter, cause = chain(&error), "a meter was not written");

@@ -12,7 +12,7 @@ pub mod keep;
 pub mod listen;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -79,9 +79,6 @@ pub struct Meters {
 struct State {
     meters: BTreeMap<Meter, Entry>,
     objects: HashMap<Name, Meter>,
-    /// Objects that were looked at since this operator began; `None`: all were.
-    passed: Option<HashSet<Name>>,
-    whole: bool,
 }
 
 #[derive(Default)]
@@ -119,29 +116,9 @@ impl Meters {
         }
     }
 
-    /// That object has been looked at; there are so many. Before all were, nobody knows who is to be measured.
-    pub fn passed(&self, name: Name, objects: usize) {
-        let mut state = self.lock();
-        if !state.whole {
-            let passed = state.passed.get_or_insert_default();
-            passed.insert(name);
-            if passed.len() >= objects {
-                (state.whole, state.passed) = (true, None);
-            }
-        }
-    }
-
-    /// Whether all objects have been looked at.
-    pub fn is_whole(&self) -> bool {
-        self.lock().whole
-    }
-
     /// The meters that are to be written now, each with its objects; they count as written.
     pub fn due(&self, now: Instant) -> Vec<(Meter, Vec<(Name, Metered)>)> {
         let mut state = self.lock();
-        if !state.whole {
-            return Vec::new();
-        }
         let mut due = Vec::new();
         for (meter, entry) in state.meters.iter_mut().filter(|(_, entry)| entry.is_due(now)) {
             (entry.changed, entry.written) = (false, Some(now));
@@ -206,26 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_before_all_objects_are_known() {
-        let meters = Meters::default();
-        let now = Instant::now();
-        meters.measure(&name("orders"), metered("kafka:9092"));
-        meters.passed(name("orders"), 2);
-        assert_eq!(due(&meters, now), [0; 0]);
-        meters.measure(&name("refunds"), metered("kafka:9092"));
-        meters.passed(name("refunds"), 2);
-        assert_eq!(due(&meters, now), [2]);
-        assert_eq!(due(&meters, now), [0; 0]);
-    }
-
-    #[test]
     fn objects_share_a_meter_by_broker_and_the_last_one_takes_it_along() {
         let meters = Meters::default();
         let (now, later) = (Instant::now(), Instant::now() + PACE);
         for (object, broker) in [("orders", "kafka:9092"), ("refunds", "kafka:9092"), ("audit", "other:9092")]
         {
             meters.measure(&name(object), metered(broker));
-            meters.passed(name(object), 3);
         }
         let mut written = due(&meters, now);
         written.sort_unstable();
@@ -243,7 +206,6 @@ mod tests {
         let meters = Meters::default();
         let now = Instant::now();
         meters.measure(&name("orders"), metered("kafka:9092"));
-        meters.passed(name("orders"), 1);
         let (meter, _) = meters.due(now).remove(0);
         meters.failed(&meter);
         assert_eq!(due(&meters, now + PACE), [1]);

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::gather::Answer;
+use super::gather::Said;
 use crate::workload::HTTP_PORT;
 
 /// How long a worker may take to answer. One that is gone but still has an address does not.
@@ -32,7 +32,7 @@ const LONGEST: u64 = 4 << 20;
 /// Whoever can ask workers and meters.
 pub trait Workers: Send + Sync {
     /// What each worker behind `host` says; those that don't answer are left out.
-    fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Vec<Answer>>>;
+    fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Said>>;
 
     /// What the meter `host` says once its version is another one than `after`, or after a while; `None`: nothing.
     fn readings<'a>(&'a self, host: &'a str, after: u64) -> BoxFuture<'a, Option<Readings>>;
@@ -43,10 +43,12 @@ pub trait Workers: Send + Sync {
 pub struct HttpWorkers;
 
 impl Workers for HttpWorkers {
-    fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Vec<Answer>>> {
+    fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Said>> {
         Box::pin(async move {
-            let asked = stream::iter(addresses(host).await)
-                .map(|address| async move { get(address, "/v1/objects", PATIENCE).await });
+            let asked = stream::iter(addresses(host).await).map(|address| async move {
+                let objects = get(address, "/v1/objects", PATIENCE).await?;
+                Some(Said { address: address.ip(), objects })
+            });
             asked.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
         })
     }
@@ -98,6 +100,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::registry::gather::Answer;
 
     #[tokio::test]
     async fn an_answer_is_read_whatever_else_it_holds() {

@@ -3,7 +3,7 @@
 //! A number is there only when nothing is missing for it: the lag of an object is known when the lag of each of its
 //! shards is. Big numbers are rounded, so that a status does not change with every record.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use keyweir_contract::meter::Measured;
@@ -30,6 +30,15 @@ pub struct Answer {
     /// What is wrong.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
+}
+
+/// What one worker says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Where it was asked.
+    pub address: IpAddr,
+    /// Of each of its objects.
+    pub objects: Vec<Answer>,
 }
 
 /// What a member knows of all of them.
@@ -64,6 +73,17 @@ pub struct Trouble {
     pub text: String,
 }
 
+/// How busy one worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Where it was asked.
+    pub address: IpAddr,
+    /// Records that it executes.
+    pub in_flight: i64,
+    /// Shards that it owns.
+    pub shards: usize,
+}
+
 /// An object as its workers see it together.
 #[derive(Debug, Clone, Default)]
 pub struct Picture {
@@ -83,6 +103,8 @@ pub struct Picture {
     pub started: bool,
     /// What is wrong, each thing once.
     pub troubles: Vec<Trouble>,
+    /// How busy each worker is that answered.
+    pub loads: Vec<Load>,
 }
 
 /// Two pictures are equal that a user could not tell apart.
@@ -102,8 +124,15 @@ impl PartialEq for Picture {
 }
 
 /// Puts the answers about the object `name` together. `shared`: no worker knows all of it.
-pub fn gather(name: &str, shared: bool, said: Vec<Vec<Answer>>) -> Picture {
-    let answers: Vec<Answer> = said.into_iter().flatten().filter(|answer| answer.name == name).collect();
+pub fn gather(name: &str, shared: bool, said: Vec<Said>) -> Picture {
+    let mut loads = Vec::new();
+    let mut answers = Vec::new();
+    for Said { address, objects } in said {
+        for answer in objects.into_iter().filter(|answer| answer.name == name) {
+            loads.push(Load { address, in_flight: answer.in_flight, shards: answer.shards.len() });
+            answers.push(answer);
+        }
+    }
     if answers.is_empty() {
         return Picture::default();
     }
@@ -144,6 +173,7 @@ pub fn gather(name: &str, shared: bool, said: Vec<Vec<Answer>>) -> Picture {
         completed: Some(answers.iter().map(|answer| answer.completed).sum()),
         started: true,
         troubles,
+        loads,
     }
 }
 
@@ -168,6 +198,11 @@ impl Picture {
     /// The trouble with what `about` begins with, if there is one.
     pub fn trouble_with(&self, about: &str) -> Option<&Trouble> {
         self.troubles.iter().find(|trouble| trouble.about.starts_with(about))
+    }
+
+    /// Whether workers say that a shard has no owner.
+    pub(super) fn lacks_owners(&self) -> bool {
+        !self.loads.is_empty() && self.shards.is_some_and(|shards| shards.owned < shards.total)
     }
 
     /// What has gone wrong since the picture before.
@@ -210,13 +245,14 @@ mod tests {
 
     use super::*;
 
-    fn worker(shards: &[(&str, Option<i64>)], troubles: Value) -> Vec<Answer> {
+    fn worker(shards: &[(&str, Option<i64>)], troubles: Value) -> Said {
         let shards: Vec<_> = shards.iter().map(|(shard, lag)| json!({"shard": shard, "lag": lag})).collect();
         let said = json!([{
             "name": "shop/orders", "inFlight": 3, "polled": 9, "shards": shards, "troubles": troubles,
             "fleet": {"members": 2, "shards": 3, "unowned": 1},
         }]);
-        serde_json::from_value(said).expect("an answer")
+        let objects = serde_json::from_value(said).expect("an answer");
+        Said { address: [10, 0, 0, 1].into(), objects }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! reads the picture and writes the status, as it writes everything else.
 
 pub mod ask;
+pub mod claims;
 pub mod gather;
 pub mod rounds;
 
@@ -23,6 +24,9 @@ use tokio::time::Instant;
 
 use self::gather::Picture;
 use crate::scaling::decide::{Decision, Memory, Plan, Signals};
+
+/// A shard that is on its way has an owner again within this time.
+const MOVE: Duration = Duration::from_secs(15);
 
 /// Which object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +67,8 @@ pub struct Known {
     pub at: Option<Timestamp>,
     /// What scaling last decided.
     pub scaling: Option<ScalingStatus>,
+    /// Whether a shard has had no owner for longer than a move takes.
+    pub unowned: bool,
 }
 
 struct Entry {
@@ -72,6 +78,8 @@ struct Entry {
     asked: Option<Instant>,
     known: Known,
     memory: Memory,
+    /// Since when a shard has had no owner.
+    unowned: Option<Instant>,
     /// Records completed at a moment, and by how many workers.
     completed: Option<(Instant, usize, i64)>,
     /// Records that one worker completes in a second.
@@ -119,6 +127,7 @@ impl Registry {
                     asked: None,
                     known: Known::default(),
                     memory: Memory::default(),
+                    unowned: None,
                     completed: None,
                     rate: None,
                 };
@@ -174,12 +183,17 @@ impl Registry {
         else {
             return false;
         };
-        entry.measure(&picture, Instant::now());
+        let at = Instant::now();
+        entry.measure(&picture, at);
         let before = entry.known.picture.as_ref();
         if let Some(error) = picture.error_after(before, now) {
             entry.known.last_error = Some(error);
         }
-        let changed = before != Some(&picture);
+        let unowned = entry.unowned.filter(|_| picture.lacks_owners());
+        entry.unowned = picture.lacks_owners().then(|| unowned.unwrap_or(at));
+        let unowned = unowned.is_some_and(|since| at.duration_since(since) >= MOVE);
+        let changed = before != Some(&picture) || entry.known.unowned != unowned;
+        entry.known.unowned = unowned;
         entry.known.picture = Some(picture);
         entry.known.at = Some(now);
         changed

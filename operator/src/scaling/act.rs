@@ -27,22 +27,31 @@ pub async fn act(ctx: &Context, subject: &Subject, decided: Decided) -> bool {
         return new;
     }
     let note = format!("{current} replicas become {wanted}: {reason}");
+    // Events of one action are told as one that repeats: up and down must not be.
+    let action = if wanted > current { "ScaleUp" } else { "ScaleDown" };
     if subject.scaling.as_ref().is_some_and(|plan| plan.dry_run) {
         if new {
-            tell(ctx, subject, "ScaleBlocked", false, format!("dry run; {note}")).await;
+            tell(ctx, subject, ("ScaleBlocked", action), false, format!("dry run; {note}")).await;
         }
         return new;
     }
     match scale(&ctx.client, &subject.name, wanted).await {
         Ok(()) => {
             ctx.registry.scaled(subject, wanted, Timestamp::now());
-            tell(ctx, subject, "Scaled", false, note).await;
+            tell(ctx, subject, ("Scaled", action), false, note).await;
             true
         }
         Err(error) => {
             warn!(object = ?subject.name, wanted, %error, "replicas were not written");
             if new {
-                tell(ctx, subject, "ScaleBlocked", true, format!("{note}, but the API server refuses")).await;
+                tell(
+                    ctx,
+                    subject,
+                    ("ScaleBlocked", action),
+                    true,
+                    format!("{note}, but the API server refuses"),
+                )
+                .await;
             }
             new
         }
@@ -56,7 +65,13 @@ async fn scale(client: &Client, name: &Name, replicas: i32) -> Result<(), kube::
     api.patch_scale(&name.name, &manager, &patch).await.map(|_| ())
 }
 
-async fn tell(ctx: &Context, subject: &Subject, reason: &'static str, warning: bool, note: String) {
+async fn tell(
+    ctx: &Context,
+    subject: &Subject,
+    (reason, action): (&'static str, &'static str),
+    warning: bool,
+    note: String,
+) {
     let regarding = ObjectReference {
         api_version: Some(StreamConsumer::api_version(&()).into_owned()),
         kind: Some(StreamConsumer::kind(&()).into_owned()),
@@ -65,5 +80,5 @@ async fn tell(ctx: &Context, subject: &Subject, reason: &'static str, warning: b
         uid: Some(subject.uid.clone()),
         ..ObjectReference::default()
     };
-    ctx.events.publish(&regarding, &[Happening { reason, action: "Scale", warning, note }]).await;
+    ctx.events.publish(&regarding, &[Happening { reason, action, warning, note }]).await;
 }

@@ -7,3 +7,4 @@
 
 pub mod act;
 pub mod decide;
+pub mod idlest;

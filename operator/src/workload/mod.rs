@@ -7,6 +7,7 @@ pub mod handler;
 pub mod overrides;
 pub mod pod;
 pub mod probes;
+pub mod purge;
 pub mod secrets;
 pub mod service;
 pub mod service_account;

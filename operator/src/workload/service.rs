@@ -6,10 +6,7 @@ use k8s_openapi::{
 };
 
 use super::{HTTP_PORT, HTTP_PORT_NAME};
-use crate::{
-    cluster::owner::Owner,
-    meters::{Meter, build::labels},
-};
+use crate::cluster::owner::Owner;
 
 /// The service. Pods are named before they are ready: a member must be found while it starts and drains.
 pub fn service(owner: &Owner) -> Service {
@@ -34,20 +31,5 @@ pub fn port() -> ServicePort {
         protocol: Some("TCP".to_owned()),
         target_port: Some(IntOrString::String(HTTP_PORT_NAME.to_owned())),
         ..ServicePort::default()
-    }
-}
-
-/// The service `NAME-stc-lag`: the object's meter under a name that the object's manifest foretells.
-pub fn lag_service(owner: &Owner, meter: &Meter) -> Service {
-    let mut metadata = owner.metadata();
-    metadata.name = Some(format!("{}-lag", owner.child));
-    Service {
-        metadata,
-        spec: Some(ServiceSpec {
-            selector: Some(labels(meter).selected()),
-            ports: Some(vec![port()]),
-            ..ServiceSpec::default()
-        }),
-        ..Service::default()
     }
 }

@@ -1,9 +1,12 @@
 //! The operator against an API server that lives in the test: which calls it makes, in which order, and what it
 //! does when they fail.
 
+mod claims;
 mod fake;
 mod leader;
 mod meters;
 mod objects;
+mod purge;
 mod rbac;
 mod reconcile;
+mod upgrades;

@@ -70,7 +70,7 @@ async fn an_object_that_may_fall_asleep_has_a_meter_with_the_sources_secrets_and
     keep::write(&context, Instant::now()).await;
     assert!(api.calls().is_empty(), "not before all objects are known");
 
-    context.meters.passed(orders(), 1);
+    context.first_pass.passed(orders(), 1);
     keep::write(&context, Instant::now()).await;
     let path = written(&api.calls()).expect("a meter");
     let meter = api.get(&path).expect("it is stored");
@@ -137,7 +137,7 @@ async fn an_autoscaler_finds_the_lag_under_the_objects_own_name() {
     again(&api, &context).await.expect("the reconcile succeeds");
     let service = api.get(LAG_SERVICE).expect("a service");
     assert_eq!(service["spec"]["selector"]["keyweir.io/kind"], "Meter");
-    context.meters.passed(orders(), 1);
+    context.first_pass.passed(orders(), 1);
     keep::write(&context, Instant::now()).await;
     let meter = api.get(&written(&api.calls()).expect("a meter")).expect("it is stored");
     let labels = &meter["spec"]["template"]["metadata"]["labels"];
@@ -156,7 +156,7 @@ async fn meters_that_an_earlier_operator_left_are_removed_and_those_of_another_c
     let here = Settings { scope: Scope::Namespaces(vec!["shop".to_owned()]), ..settings() };
     let context = Arc::new(Context::new(api.client(), here, Metrics::default()));
     again(&api, &context).await.expect("the reconcile succeeds");
-    context.meters.passed(orders(), 1);
+    context.first_pass.passed(orders(), 1);
     keep::write(&context, Instant::now()).await;
     let ours = written(&api.calls()).expect("a meter");
     for (name, class) in [("old", ""), ("blue", "blue")] {
@@ -177,7 +177,7 @@ pub(crate) async fn metered() -> Vec<String> {
     let api = stored(json!({"replicas": 0, "scaling": {"mode": "External"}}));
     let context = context(&api);
     again(&api, &context).await.expect("the reconcile succeeds");
-    context.meters.passed(orders(), 1);
+    context.first_pass.passed(orders(), 1);
     keep::write(&context, Instant::now()).await;
     change(&api, "scaling", json!({"mode": "Fixed"}));
     change(&api, "replicas", 1.into());

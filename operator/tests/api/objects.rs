@@ -63,6 +63,7 @@ pub(crate) fn settings() -> Settings {
         worker_image: "keyweir-worker:test".to_owned(),
         worker_image_pull_policy: "IfNotPresent".to_owned(),
         defaults: Defaults::default(),
+        upgrade_limit: 1,
         instance: Some("operator-0".to_owned()),
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     fake::FakeApi,
     meters::metered,
     objects::{CONSUMER, STATEFUL_SET, settings},
+    purge::purged,
     reconcile::{once, scaled, stored},
 };
 
@@ -51,6 +52,7 @@ async fn the_chart_grants_what_the_operator_asks_for_and_nothing_else() {
     calls.append(&mut api.calls());
     calls.append(&mut scaled().await);
     calls.append(&mut metered().await);
+    calls.append(&mut purged().await);
 
     let mut asked = rights(&calls, false);
     let watching = FakeApi::default();
@@ -95,6 +97,8 @@ fn rights(calls: &[String], watching: bool) -> Rights {
             (Method::GET, true) => add("get"),
             (Method::GET, false) if watching => ["list", "watch"].into_iter().for_each(&mut add),
             (Method::GET, false) => add("list"),
+            // A pod is marked and an object held, neither is made.
+            (Method::PATCH, _) if ["pods", "streamconsumers"].contains(&resource.as_str()) => add("patch"),
             // Server-side apply makes what is not there; a status or a scale always is.
             (Method::PATCH, _) if resource.contains('/') => add("patch"),
             (Method::PATCH, _) => ["create", "patch"].into_iter().for_each(&mut add),

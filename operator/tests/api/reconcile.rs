@@ -8,7 +8,7 @@ use keyweir_contract::meter::Readings;
 use keyweir_operator::{
     context::Context,
     controllers::stream_consumer::reconcile,
-    registry::{ask::Workers, gather::Answer, rounds::look},
+    registry::{ask::Workers, gather::Said, rounds::look},
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -155,6 +155,44 @@ async fn builtin_scaling_follows_the_lag_through_the_scale_subresource() {
     assert_eq!(api.get(CONSUMER).expect("it is stored")["spec"]["replicas"], 4);
 }
 
+/// The pods of the object, and how busy each is.
+fn pod(number: u8) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("orders-stc-{number}"), "namespace": "shop", "labels": {
+            "app.kubernetes.io/instance": "orders", "keyweir.io/kind": "StreamConsumer",
+        }},
+        "status": {"podIP": format!("10.0.0.{number}")},
+    })
+}
+
+#[tokio::test]
+async fn the_idlest_pod_is_marked_just_before_there_are_to_be_fewer() {
+    let api = stored(json!({}));
+    let context = context(&api);
+    again(&api, &context).await.expect("the first reconcile succeeds");
+    for number in [1, 2] {
+        api.put(&format!("{NAMESPACE}/pods/orders-stc-{number}"), pod(number));
+    }
+    api.change(DEPLOYMENT, complete);
+    // The only worker that answers is the busy one, at 10.0.0.1.
+    looked(&context, &json!([{"name": "shop/orders", "inFlight": 7}])).await;
+    again(&api, &context).await.expect("the second reconcile succeeds");
+    api.calls();
+    api.change(CONSUMER, |consumer| {
+        consumer["metadata"]["generation"] = 2.into();
+        consumer["spec"]["replicas"] = 1.into();
+    });
+    again(&api, &context).await.expect("the third reconcile succeeds");
+    let calls = api.calls();
+    let place = |call: String| calls.iter().position(|known| *known == call);
+    let marked = place(format!("PATCH {NAMESPACE}/pods/orders-stc-2")).expect("the idle pod is marked");
+    assert!(marked < place(format!("PATCH {DEPLOYMENT}")).expect("the number is lowered"), "{calls:?}");
+    assert_eq!(place(format!("PATCH {NAMESPACE}/pods/orders-stc-1")), None);
+    again(&api, &context).await.expect("the fourth reconcile succeeds");
+    assert!(!api.calls().iter().any(|call| call.starts_with("PATCH") && call.contains("/pods/")));
+}
+
 /// The calls of an operator that settles an object and scales it.
 pub(crate) async fn scaled() -> Vec<String> {
     let api = stored(json!({"scaling": {"mode": "Builtin", "builtin": {}}}));
@@ -166,6 +204,15 @@ pub(crate) async fn scaled() -> Vec<String> {
     let said = json!([{"name": "shop/orders", "inFlight": 0, "shards": shards,
         "fleet": {"members": 2, "shards": 8, "unowned": 0}}]);
     looked(&context, &said).await;
+    // Two pods where one is to be: the idler one is marked.
+    for number in [1, 2] {
+        api.put(&format!("{NAMESPACE}/pods/orders-stc-{number}"), pod(number));
+    }
+    api.change(CONSUMER, |consumer| {
+        consumer["metadata"]["generation"] = 2.into();
+        consumer["spec"]["replicas"] = 1.into();
+    });
+    again(&api, &context).await.expect("the reconcile succeeds");
     let mut calls = api.calls();
     // The single worker of an object without coordination is looked at in the same way.
     let api = stored(json!({"coordination": {"type": "None"}, "replicas": 1}));
@@ -178,7 +225,7 @@ pub(crate) async fn scaled() -> Vec<String> {
 }
 
 /// Asks the workers of all objects, who say that.
-async fn looked(context: &Context, said: &Value) -> bool {
+pub(crate) async fn looked(context: &Context, said: &Value) -> bool {
     let subject = context.registry.due(Instant::now(), Duration::ZERO).remove(0);
     look(context, &Saying(said.clone()), &subject).await
 }
@@ -186,10 +233,10 @@ async fn looked(context: &Context, said: &Value) -> bool {
 struct Saying(Value);
 
 impl Workers for Saying {
-    fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Vec<Answer>>> {
+    fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Said>> {
         assert_eq!(host, "orders-stc.shop.svc");
-        let said = serde_json::from_value(self.0.clone()).expect("an answer");
-        Box::pin(std::future::ready(vec![said]))
+        let objects = serde_json::from_value(self.0.clone()).expect("an answer");
+        Box::pin(std::future::ready(vec![Said { address: [10, 0, 0, 1].into(), objects }]))
     }
 
     fn readings<'a>(&'a self, _host: &'a str, _after: u64) -> BoxFuture<'a, Option<Readings>> {

@@ -137,20 +137,10 @@ impl Connection {
     /// Changes when a secret's file has changed: the next client will differ from the last.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
-        for path in self.secret_files() {
+        for path in self.endpoint.files() {
             std::fs::read(path).ok().hash(&mut hasher);
         }
         hasher.finish()
-    }
-
-    fn secret_files(&self) -> impl Iterator<Item = &PathBuf> {
-        let tls = self.endpoint.tls.as_ref();
-        let client = tls.and_then(|tls| tls.client.as_ref());
-        let password = self.endpoint.sasl.as_ref().map(|sasl| &sasl.login.password_file);
-        tls.and_then(|tls| tls.ca.as_ref())
-            .into_iter()
-            .chain(client.into_iter().flat_map(|client| [&client.certificate, &client.key]))
-            .chain(password)
     }
 
     fn base(&self) -> Result<ClientConfig, ConfigError> {

@@ -40,6 +40,11 @@ pub struct KafkaParked {
     tail: Arc<Mutex<Tail>>,
 }
 
+/// Where a group's parked records lie.
+pub(crate) fn parked_topic(group: &str) -> String {
+    format!("{group}.parked")
+}
+
 /// Why the topic can't be used.
 #[derive(Debug, Error)]
 enum TopicError {
@@ -67,7 +72,7 @@ impl KafkaParked {
     /// # Errors
     /// When the settings can't be used.
     pub fn new(connection: Connection, group: &str) -> Result<Self, ConfigError> {
-        let topic: Arc<str> = format!("{group}.parked").into();
+        let topic: Arc<str> = parked_topic(group).into();
         Ok(Self {
             producer: KafkaProducer::new(connection.clone(), DELIVERY)?,
             tail: Arc::new(Mutex::new(Tail::new(connection.clone(), Arc::clone(&topic)))),

@@ -4,18 +4,18 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use keyweir_core::ShardId;
-use keyweir_engine::pump::Activity;
+use keyweir_engine::pump::{Activity, Trouble};
 use serde::Serialize;
 
 use super::Desk;
-use crate::host::ObjectView;
+use crate::host::{Awaited, ObjectView};
 
 pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/v1/objects", get(list))
 }
 
 /// One object, as JSON.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ObjectStatus {
     name: String,
@@ -73,7 +73,25 @@ struct ShardStatus {
 }
 
 async fn list(State(desk): State<Desk>) -> Json<Vec<ObjectStatus>> {
-    Json(desk.views.borrow().iter().map(status).collect())
+    let awaited = desk.awaited.borrow().iter().map(awaits).collect::<Vec<_>>();
+    Json(desk.views.borrow().iter().map(status).chain(awaited).collect())
+}
+
+/// An object that can't begin yet: nothing but what it lacks.
+fn awaits(Awaited { name, troubles }: &Awaited) -> ObjectStatus {
+    ObjectStatus {
+        name: name.clone(),
+        activity: "Waiting",
+        missing: troubles.iter().map(|trouble| format!("{}: {}", trouble.reason, trouble.text)).collect(),
+        troubles: troubles.iter().cloned().map(TroubleStatus::from).collect(),
+        ..ObjectStatus::default()
+    }
+}
+
+impl From<Trouble> for TroubleStatus {
+    fn from(trouble: Trouble) -> Self {
+        Self { about: trouble.about, reason: trouble.reason, text: trouble.text }
+    }
 }
 
 fn status(view: &ObjectView) -> ObjectStatus {
@@ -107,9 +125,7 @@ fn status(view: &ObjectView) -> ObjectStatus {
         dead_lettered: snapshot.counters.dead_lettered,
         lag: lag.as_ref().map(|lag| lag.records),
         missing: view.missing(&snapshot),
-        troubles: troubles
-            .map(|trouble| TroubleStatus { about: trouble.about, reason: trouble.reason, text: trouble.text })
-            .collect(),
+        troubles: troubles.map(TroubleStatus::from).collect(),
         fleet: view.fleet().filter(|fleet| fleet.member.is_some()).map(|fleet| FleetStatus {
             members: fleet.members,
             shards: fleet.shards,

@@ -10,6 +10,7 @@ use keyweir_engine::error_chain;
 use keyweir_engine::ports::{MirrorState, Source, SourceError, StartAt};
 use tokio::time::{Instant, timeout};
 
+use crate::missing::missing;
 use crate::wiring;
 
 /// A source that does not answer within this time leaves the lag unknown.
@@ -46,6 +47,11 @@ impl Gauge {
             let what = "the offsets".to_owned();
             Err(SourceError::Unreachable { what, source: Box::new(late) })
         };
+        if let Some(trouble) = missing(self.config.fixed.source.files()).into_iter().next() {
+            let reason = trouble.reason.to_owned();
+            self.measured = Some(Measured::Trouble(MeterTrouble { reason, text: trouble.text }));
+            return;
+        }
         let asked = timeout(PATIENCE, self.ask()).await.unwrap_or_else(late);
         self.measured = Some(match asked {
             Ok(backlog) => Measured::Backlog(backlog),

@@ -8,10 +8,9 @@ use k8s_openapi::api::apps::v1::{
 use super::model::{Membership, ValidStreamConsumer};
 use crate::{
     cluster::objects::{Objects, Workload},
+    meters::build::lag_service,
     workload::{
-        config_map::config_map,
-        disruption::disruption_budget,
-        service::{lag_service, service},
+        config_map::config_map, disruption::disruption_budget, service::service,
         service_account::service_account,
     },
 };
@@ -35,6 +34,7 @@ pub fn build(valid: &ValidStreamConsumer) -> Objects {
             .filter(|_| valid.lag_is_asked_for)
             .map(|metered| lag_service(&valid.owner, &metered.meter)),
         disruption_budget: disruption_budget(&valid.owner),
+        costs: valid.costs.clone(),
         workload: match valid.membership {
             Membership::Shared => Workload::Deployment(Box::new(deployment(valid))),
             Membership::Single => Workload::StatefulSet(Box::new(stateful_set(valid))),
@@ -48,7 +48,7 @@ fn deployment(valid: &ValidStreamConsumer) -> Deployment {
         spec: Some(DeploymentSpec {
             replicas: Some(valid.replicas),
             selector: valid.owner.labels.selector(),
-            template: valid.pod.template(&valid.owner),
+            template: valid.template(),
             min_ready_seconds: Some(MIN_READY_SECONDS),
             revision_history_limit: Some(HISTORY),
             strategy: Some(DeploymentStrategy {
@@ -71,7 +71,7 @@ fn stateful_set(valid: &ValidStreamConsumer) -> StatefulSet {
             replicas: Some(valid.replicas.min(1)),
             selector: valid.owner.labels.selector(),
             service_name: Some(valid.owner.child.to_string()),
-            template: valid.pod.template(&valid.owner),
+            template: valid.template(),
             revision_history_limit: Some(HISTORY),
             update_strategy: Some(StatefulSetUpdateStrategy {
                 type_: Some("RollingUpdate".to_owned()),

@@ -2,9 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use keyweir_contract::worker_config::RunState;
+use keyweir_crds::status::ShardsStatus;
 
 use super::{
-    dereference::Found,
+    dereference::{Earlier, Found, Turn},
     model::{Membership, ValidStreamConsumer},
     validate::Refusal,
 };
@@ -17,6 +18,8 @@ use crate::{
     workload::trouble::{Trouble, Whose, worst},
 };
 
+/// A shard has had no owner for longer than a move takes.
+pub const SHARD_UNOWNED: &str = "ShardUnowned";
 /// Why something is not known.
 const NOBODY: &str = "no worker is there to tell";
 
@@ -74,9 +77,10 @@ pub fn applied(
         progress: progress.unwrap_or_default(),
         trouble: worst(&found.pods),
         picture: found.known.picture.as_ref().filter(|picture| picture.answers > 0),
+        unowned: found.known.unowned,
     };
     let mut set = Conditions::renewed(previous, found.generation, found.now);
-    set.set(condition::ACCEPTED, Truth::True, "Accepted", "");
+    view.accepted(&mut set);
     view.progressing(&mut set);
     view.degraded(&mut set);
     view.stalled(&mut set);
@@ -94,9 +98,26 @@ struct View<'a> {
     trouble: Option<Trouble>,
     /// What the workers say; absent while none of them answers.
     picture: Option<&'a Picture>,
+    /// Whether a shard has had no owner for longer than a move takes.
+    unowned: bool,
 }
 
 impl View<'_> {
+    fn accepted(&self, set: &mut Conditions) {
+        match self.lacks() {
+            Some(lack) => {
+                set.set(condition::ACCEPTED, Truth::False, &lack.reason, shortened(lack.text.clone()));
+            }
+            None => set.set(condition::ACCEPTED, Truth::True, "Accepted", ""),
+        }
+    }
+
+    /// The Secret or ConfigMap that is missing. The operator itself may not look.
+    fn lacks(&self) -> Option<&Said> {
+        let mut troubles = self.picture.iter().flat_map(|picture| &picture.troubles);
+        troubles.find(|trouble| ["SecretMissing", "KeyMissing"].contains(&trouble.reason.as_str()))
+    }
+
     fn progressing(&self, set: &mut Conditions) {
         let Progress { desired, current, updated, ready, observed } = self.progress;
         let (truth, reason, message) =
@@ -107,7 +128,7 @@ impl View<'_> {
             } else if ready < desired && self.trouble.is_none() {
                 (Truth::True, "RollingOut", format!("{ready} of {desired} workers are ready"))
             } else {
-                (Truth::False, "UpToDate", String::new())
+                (Truth::False, "UpToDate", self.valid.kept.as_ref().map(waits).unwrap_or_default())
             };
         set.set(condition::RECONCILING, truth, reason, "");
         set.set(condition::PROGRESSING, truth, reason, message);
@@ -115,7 +136,11 @@ impl View<'_> {
 
     fn degraded(&self, set: &mut Conditions) {
         let Progress { desired, ready, .. } = self.progress;
-        if self.progress.rolled_out() && ready < desired {
+        let shards = self.picture.and_then(|picture| picture.shards).filter(|_| self.unowned);
+        if let Some(ShardsStatus { total, owned }) = shards {
+            let message = format!("{} of {total} shards have no owner", total - owned);
+            set.set(condition::DEGRADED, Truth::True, SHARD_UNOWNED, message);
+        } else if self.progress.rolled_out() && ready < desired {
             let message = format!("{ready} of {desired} workers are ready");
             set.set(condition::DEGRADED, Truth::True, "SomeReplicasUnready", message);
         } else {
@@ -124,11 +149,14 @@ impl View<'_> {
     }
 
     fn stalled(&self, set: &mut Conditions) {
-        match &self.trouble {
-            Some(trouble) => {
+        match (&self.trouble, self.lacks()) {
+            (Some(trouble), _) => {
                 set.set(condition::STALLED, Truth::True, trouble_reason(trouble), trouble.message.clone());
             }
-            None => set.set(condition::STALLED, Truth::False, "AsExpected", ""),
+            (None, Some(lack)) => {
+                set.set(condition::STALLED, Truth::True, &lack.reason, shortened(lack.text.clone()));
+            }
+            (None, None) => set.set(condition::STALLED, Truth::False, "AsExpected", ""),
         }
     }
 
@@ -199,6 +227,8 @@ impl View<'_> {
             set.set(condition::READY, Truth::True, reason, format!("{ready} of {desired} workers are ready"));
         } else if let Some(trouble) = &self.trouble {
             set.set(condition::READY, Truth::False, trouble_reason(trouble), trouble.message.clone());
+        } else if let Some(lack) = self.lacks() {
+            set.set(condition::READY, Truth::False, &lack.reason, shortened(lack.text.clone()));
         } else {
             let message = format!("{ready} of {desired} workers are ready");
             let said = self.picture.and_then(|picture| picture.troubles.first());
@@ -211,6 +241,15 @@ impl View<'_> {
             }
         }
     }
+}
+
+/// What pods of an earlier operator wait for.
+fn waits(kept: &Earlier) -> String {
+    let until = match kept.turn {
+        Turn::Now | Turn::Later => "when it is their turn",
+        Turn::WhenAsked => "when the annotation keyweir.io/restartedAt is set",
+    };
+    format!("workers of version {} are replaced {until}", kept.version)
 }
 
 /// The handlers' own words, without what a condition about handlers need not repeat.

@@ -1,10 +1,16 @@
 //! The only reads of a reconcile: the object itself, whole, and its pods while not all is well with them.
 
-use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use keyweir_crds::StreamConsumer;
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        core::v1::{Pod, PodTemplateSpec},
+    },
+    jiff::Timestamp,
+};
+use keyweir_crds::{StreamConsumer, scaling::UpgradePolicy};
 use kube::{Api, ResourceExt, api::ListParams, core::PartialObjectMeta};
 
-use super::{KIND, SHORT_NAME};
+use super::{KIND, SHORT_NAME, conditions::condition, farewell::is_held, validate::GROUP_IN_USE};
 use crate::{
     cluster::{conditions::find, owner::Owner},
     context::Context,
@@ -29,6 +35,12 @@ pub struct Found {
     pub pods: Vec<Pod>,
     /// What its workers last said.
     pub known: Known,
+    /// Whether it was deleted, and stays until it is purged.
+    pub going: bool,
+    /// Why it may not have its group; `None`: it may.
+    pub rival: Option<String>,
+    /// What an operator of another version left running.
+    pub earlier: Option<Earlier>,
     /// The time at which this was so.
     pub now: Timestamp,
 }
@@ -55,13 +67,22 @@ pub async fn dereference(
     };
     let going = metadata.deletion_timestamp.is_some();
     let source = PartialObjectMeta::<StreamConsumer> { metadata: metadata.clone(), ..watched.clone() };
-    let Some(owner) = Owner::of(&source, KIND, SHORT_NAME).filter(|_| ours && !going) else {
+    let held = consumer.as_ref().is_ok_and(|consumer| is_held(consumer));
+    let Some(owner) = Owner::of(&source, KIND, SHORT_NAME).filter(|_| ours && (!going || held)) else {
         ctx.forget(&key);
         return Ok(None);
     };
-    let pods = if healthy(&consumer) { Vec::new() } else { pods(ctx, &owner).await? };
+    let rival = consumer.as_ref().ok().and_then(|consumer| rival(ctx, consumer));
+    if going {
+        ctx.registry.forget(&key);
+        ctx.meters.measure(&key, None);
+    }
+    let pods = if healthy(&consumer) && !going { Vec::new() } else { pods(ctx, &owner).await? };
     Ok(Some(Found {
         known: ctx.registry.known(&key, owner.uid()),
+        going,
+        rival,
+        earlier: earlier(ctx, &key, &owner, consumer.as_deref().ok()).await?,
         uid: owner.uid().to_owned(),
         generation: metadata.generation,
         owner,
@@ -70,6 +91,84 @@ pub async fn dereference(
         pods,
         now: Timestamp::now(),
     }))
+}
+
+/// What an operator of another version left running.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Earlier {
+    /// Its version.
+    pub version: String,
+    /// What the pods are made from.
+    pub template: PodTemplateSpec,
+    /// Whether it is the object's turn to have them replaced.
+    pub turn: Turn,
+}
+
+/// Whether it is an object's turn to have its workers replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It is.
+    Now,
+    /// Others come first.
+    Later,
+    /// When the user says so.
+    WhenAsked,
+}
+
+async fn earlier(
+    ctx: &Context,
+    key: &Name,
+    owner: &Owner,
+    consumer: Option<&StreamConsumer>,
+) -> Result<Option<Earlier>, kube::Error> {
+    let Some(consumer) = consumer else { return Ok(None) };
+    let status = consumer.status.as_ref();
+    let version = status.and_then(|status| status.worker_version.clone());
+    let truth = |type_| {
+        let condition = status.and_then(|status| find(&status.conditions, type_));
+        condition.is_some_and(|condition| condition.status == "True")
+    };
+    let ready = truth(condition::READY);
+    let Some(version) = version.filter(|version| version != env!("CARGO_PKG_VERSION")) else {
+        // An earlier process of this version may have begun with it.
+        match (ready, ctx.first_pass.is_over()) {
+            (true, _) => ctx.upgrades.leave(key),
+            (false, false) if truth(condition::PROGRESSING) => ctx.upgrades.is_under_way(key),
+            (false, _) => {}
+        }
+        return Ok(None);
+    };
+    let Some(template) = template(ctx, owner).await? else { return Ok(None) };
+    let turn = match consumer.spec.rollout.on_operator_upgrade {
+        UpgradePolicy::Manual => Turn::WhenAsked,
+        UpgradePolicy::Auto if ctx.first_pass.is_over() && ctx.upgrades.enter(key, ready) => Turn::Now,
+        UpgradePolicy::Auto => Turn::Later,
+    };
+    Ok(Some(Earlier { version, template, turn }))
+}
+
+/// What the object's pods are made from.
+async fn template(ctx: &Context, owner: &Owner) -> Result<Option<PodTemplateSpec>, kube::Error> {
+    let (client, namespace, name) = (ctx.client.clone(), owner.namespace.as_str(), owner.child.as_str());
+    if let Some(found) = Api::<Deployment>::namespaced(client.clone(), namespace).get_opt(name).await? {
+        return Ok(found.spec.map(|spec| spec.template));
+    }
+    let found = Api::<StatefulSet>::namespaced(client, namespace).get_opt(name).await?;
+    Ok(found.and_then(|found| found.spec).map(|spec| spec.template))
+}
+
+/// Why the object may not have its group. Before all objects were looked at, what was said of it counts.
+fn rival(ctx: &Context, consumer: &StreamConsumer) -> Option<String> {
+    if let Some(Name { namespace, name }) = ctx.claims.claim(consumer) {
+        return Some(format!(
+            "StreamConsumer {namespace}/{name} is older and reads with the same group: choose another source.kafka.group \
+             in a new object"
+        ));
+    }
+    let conditions =
+        consumer.status.as_ref().filter(|_| !ctx.first_pass.is_over()).map(|status| &status.conditions)?;
+    let accepted = find(conditions, condition::ACCEPTED)?;
+    (accepted.reason == GROUP_IN_USE).then(|| accepted.message.clone())
 }
 
 /// Whether the last status said that the object is as it should be.

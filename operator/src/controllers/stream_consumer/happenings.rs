@@ -2,12 +2,13 @@
 
 use keyweir_crds::status::StreamConsumerStatus;
 
-use super::conditions::condition;
+use super::conditions::{SHARD_UNOWNED, condition};
 use crate::cluster::{conditions::find, events::Happening};
 
 /// What is to be told about the way from one status to the next.
 pub fn between(before: &StreamConsumerStatus, after: &StreamConsumerStatus) -> Vec<Happening> {
-    [accepted(before, after), rollout(before, after), crashed(before, after)].into_iter().flatten().collect()
+    let all = [accepted, rollout, crashed, unowned].map(|of| of(before, after));
+    all.into_iter().flatten().collect()
 }
 
 /// The reason of a condition that is true, or the same of one that is false.
@@ -56,5 +57,15 @@ fn crashed(before: &StreamConsumerStatus, after: &StreamConsumerStatus) -> Optio
         action: "Observe",
         warning: true,
         note: message(after, condition::HANDLER),
+    })
+}
+
+fn unowned(before: &StreamConsumerStatus, after: &StreamConsumerStatus) -> Option<Happening> {
+    let is = |status| reason(status, condition::DEGRADED, "True") == Some(SHARD_UNOWNED);
+    (is(after) && !is(before)).then(|| Happening {
+        reason: SHARD_UNOWNED,
+        action: "Observe",
+        warning: true,
+        note: message(after, condition::DEGRADED),
     })
 }

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod conditions;
 pub mod dereference;
+pub mod farewell;
 pub mod happenings;
 pub mod model;
 pub mod status;
@@ -33,11 +34,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::{dereference::dereference, status::Report, validate::validate};
+use self::{
+    dereference::dereference,
+    status::{Report, runs},
+    validate::validate,
+};
 use super::{name_of, slim, watch, watch_made};
 use crate::{
     cluster::{
-        apply::{ApplyError, apply},
+        apply::{ApplyError, apply, stand_down},
         status::StatusError,
     },
     context::Context,
@@ -90,6 +95,10 @@ pub async fn reconcile(watched: Arc<Watched>, ctx: Arc<Context>) -> Result<Actio
     let Some(found) = dereference(&ctx, &watched).await.map_err(ReconcileError::Dereference)? else {
         return Ok(Action::await_change());
     };
+    if found.going {
+        return farewell::step(&ctx, &found).await.map_err(ReconcileError::Apply);
+    }
+    farewell::hold(&ctx, &found).await.map_err(ReconcileError::Apply)?;
     let report = match validate(&found, &ctx.settings) {
         Ok(valid) => {
             let objects = build::build(&valid);
@@ -102,7 +111,12 @@ pub async fn reconcile(watched: Arc<Watched>, ctx: Arc<Context>) -> Result<Actio
                 Err(error) => Report::rejected(&found, error).map_err(ReconcileError::Apply)?,
             }
         }
-        Err(refusal) => Report::refused(&found, &refusal),
+        Err(refusal) => {
+            stand_down(&ctx.client, &found.owner, refusal.ends && runs(&found))
+                .await
+                .map_err(ReconcileError::Apply)?;
+            Report::refused(&found, &refusal)
+        }
     };
     let next = status::publish(&ctx, &found, report).await.map_err(ReconcileError::Status)?;
     ctx.succeeded(&found.uid);
@@ -127,6 +141,10 @@ pub async fn run(context: Context, concurrency: u16, stop: CancellationToken) {
     tokio::join!(control(context, concurrency, changes, stop), asking, listening, keeping);
 }
 
+fn name_in(namespace: Option<String>, name: String) -> Name {
+    Name { namespace: namespace.unwrap_or_default(), name }
+}
+
 async fn control(
     context: Arc<Context>,
     concurrency: u16,
@@ -139,8 +157,15 @@ async fn control(
         let name = changes.recv().await?;
         Some((ObjectRef::<Watched>::new(&name.name).within(&name.namespace), changes))
     });
+    let forgetting = Arc::clone(&context);
     let (reader, writer) = reflector::store();
     let objects = watch::<StreamConsumer>(&client, &scope, &WatcherConfig::default(), &metrics)
+        .inspect(move |event| {
+            // One that is gone is not reconciled any more.
+            if let watcher::Event::Delete(gone) = event {
+                forgetting.forget(&name_in(gone.namespace(), gone.name_any()));
+            }
+        })
         .map(Ok::<_, watcher::Error>)
         .modify(slim);
     let triggers = reflector(writer, objects).touched_objects().predicate_filter(
@@ -163,14 +188,14 @@ async fn control(
     let running = controller.run(reconcile, on_error, Arc::clone(&context)).for_each(|outcome| {
         metrics.objects(KIND, counted.len());
         let object = match &outcome {
-            Ok((object, _)) => Some((object.namespace.clone(), object.name.clone())),
+            Ok((object, _)) => Some(name_in(object.namespace.clone(), object.name.clone())),
             Err(controller::Error::ReconcilerFailed(_, object)) => {
-                Some((object.namespace.clone(), object.name.clone()))
+                Some(name_in(object.namespace.clone(), object.name.clone()))
             }
             Err(_) => None,
         };
-        if let Some((namespace, name)) = object {
-            context.meters.passed(Name { namespace: namespace.unwrap_or_default(), name }, counted.len());
+        if let Some(name) = object {
+            context.first_pass.passed(name, counted.len());
         }
         if let Err(error) = outcome {
             debug!(cause = chain(&error), "an object was not reconciled");

@@ -1,8 +1,9 @@
 //! [`ValidStreamConsumer`]: an object that can be built. After validation the raw spec is not looked at again.
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::util::intstr::IntOrString};
 use keyweir_contract::worker_config::{RunState, WorkerConfig};
 
+use super::dereference::Earlier;
 use crate::{
     cluster::{apply::Sweep, owner::Owner},
     meters::Metered,
@@ -20,6 +21,8 @@ pub struct ValidStreamConsumer {
     pub config: WorkerConfig,
     /// What their pods are.
     pub pod: WorkerPod,
+    /// What their pods stay until it is their turn.
+    pub kept: Option<Earlier>,
     /// How members meet.
     pub membership: Membership,
     /// Workers there should be.
@@ -30,6 +33,8 @@ pub struct ValidStreamConsumer {
     pub metered: Option<Metered>,
     /// Whether an autoscaler asks for its lag.
     pub lag_is_asked_for: bool,
+    /// What it costs that a pod goes, where some are to go.
+    pub costs: Vec<(String, i32)>,
     /// How they are replaced.
     pub rollout: Rollout,
     /// Whether orphans are looked for.
@@ -51,6 +56,17 @@ impl ValidStreamConsumer {
             // Who is asked to stand still is not made more or fewer.
             scaling: self.scaling.clone().filter(|_| self.state() == RunState::Running),
         }
+    }
+
+    /// What the pods are made from.
+    pub fn template(&self) -> PodTemplateSpec {
+        let kept = self.kept.as_ref().map(|kept| kept.template.clone());
+        kept.unwrap_or_else(|| self.pod.template(&self.owner))
+    }
+
+    /// The version of the operator that made the pods.
+    pub fn version(&self) -> &str {
+        self.kept.as_ref().map_or(env!("CARGO_PKG_VERSION"), |kept| &kept.version)
     }
 
     /// Which object it is.

@@ -11,7 +11,7 @@ use kube::{Resource, runtime::controller::Action};
 
 use super::{
     conditions::{self, condition},
-    dereference::Found,
+    dereference::{Found, Turn},
     happenings::between,
     model::ValidStreamConsumer,
     validate::Refusal,
@@ -38,6 +38,8 @@ const RENEWED: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     status: StreamConsumerStatus,
+    /// Whether it waits for its turn, which nobody will tell it.
+    waits: bool,
 }
 
 impl Report {
@@ -51,13 +53,14 @@ impl Report {
         let progress = progress.unwrap_or_default();
         let numbers = Numbers::of(found, &before, progress.desired);
         Self {
+            waits: valid.kept.as_ref().is_some_and(|kept| kept.turn == Turn::Later),
             status: StreamConsumerStatus {
                 observed_generation,
                 replicas: progress.current,
                 ready_replicas: Some(progress.ready),
                 updated_replicas: Some(progress.updated),
                 selector: Some(valid.owner.labels.selector_text()),
-                worker_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                worker_version: Some(valid.version().to_owned()),
                 source: Some(valid.nouns.source.to_owned()),
                 handler: Some(valid.nouns.handler.to_owned()),
                 members: numbers.members,
@@ -79,7 +82,13 @@ impl Report {
     pub fn refused(found: &Found, refusal: &Refusal) -> Self {
         let before = previous(found);
         let conditions = conditions::refused(&before.conditions, found, refusal);
-        Self { status: StreamConsumerStatus { observed_generation: found.generation, conditions, ..before } }
+        let before = if refusal.ends {
+            StreamConsumerStatus { replicas: 0, ready_replicas: None, ..before }
+        } else {
+            before
+        };
+        let status = StreamConsumerStatus { observed_generation: found.generation, conditions, ..before };
+        Self { status, waits: refusal.ends }
     }
 
     /// The report on an object whose pods the API server refuses; any other error is given back.
@@ -95,8 +104,9 @@ impl Report {
     fn settled(&self) -> bool {
         let conditions = &self.status.conditions;
         let truth = |type_| find(conditions, type_).is_some_and(|condition| condition.status == "True");
-        truth(condition::READY)
-            || find(conditions, condition::ACCEPTED).is_some_and(|found| found.status == "False")
+        !self.waits
+            && (truth(condition::READY)
+                || find(conditions, condition::ACCEPTED).is_some_and(|found| found.status == "False"))
     }
 }
 
@@ -152,6 +162,11 @@ pub async fn publish(ctx: &Context, found: &Found, report: Report) -> Result<Act
         }
     }
     Ok(next)
+}
+
+/// Whether there were workers when the last status was written.
+pub fn runs(found: &Found) -> bool {
+    previous(found).replicas > 0
 }
 
 /// The status that the object has.

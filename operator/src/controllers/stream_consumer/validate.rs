@@ -13,18 +13,22 @@ use keyweir_render::{Environment, Place, render};
 use kube::ResourceExt;
 
 use super::{
-    dereference::Found,
+    dereference::{Earlier, Found, Turn},
     model::{Membership, Nouns, Rollout, ValidStreamConsumer},
 };
 use crate::{
     cluster::apply::Sweep,
     meters::{Meter, Metered},
-    scaling::decide::{Plan, Row},
+    registry::gather::Load,
+    scaling::{
+        decide::{Plan, Row},
+        idlest::costs,
+    },
     settings::Settings,
     workload::{
         HTTP_PORT, handler,
         overrides::{OverrideError, Overrides, pull_policy},
-        pod::{DATA_DIRECTORY, DATA_VOLUME, DataDirectory, RESTARTED_AT, WorkerPod},
+        pod::{DATA_DIRECTORY, DATA_VOLUME, DataDirectory, RESTART_HASH, RESTARTED_AT, WorkerPod},
         secrets::{CONFIG_MAPS, Files, SECRETS},
     },
 };
@@ -38,16 +42,21 @@ pub struct Refusal {
     pub message: String,
     /// Whether it is about the pods only, not about what the workers would be told.
     pub of_pods: bool,
+    /// Whether what runs must end, too. Else it goes on as it is.
+    pub ends: bool,
 }
+
+/// Another object has the group.
+pub const GROUP_IN_USE: &str = "GroupInUse";
 
 impl Refusal {
     fn of_spec(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), of_pods: false }
+        Self { reason, message: message.into(), of_pods: false, ends: false }
     }
 
     /// A refusal of what the user says about pods.
     pub fn of_pods(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), of_pods: true }
+        Self { reason, message: message.into(), of_pods: true, ends: false }
     }
 }
 
@@ -62,6 +71,9 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
     let consumer = found.consumer.as_ref().map_err(|problem| {
         Refusal::of_spec("Unsupported", format!("this operator can't read the object: {problem}"))
     })?;
+    if let Some(rival) = &found.rival {
+        return Err(Refusal { ends: true, ..Refusal::of_spec(GROUP_IN_USE, rival) });
+    }
     let spec = &consumer.spec;
     let Configured { config, files, of_source } = configuration(consumer, settings)?;
     let membership = membership(&config, spec)?;
@@ -84,11 +96,13 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
         overrides: Overrides::read(&spec.pod)?,
     };
     Ok(ValidStreamConsumer {
+        kept: kept(found, consumer, &pod),
         owner: found.owner.clone(),
         nouns: nouns(&config, spec),
         pod,
         membership,
         replicas: spec.replicas,
+        costs: costs(&found.pods, loads(found), spec.replicas),
         metered: metered(found, &config, spec, of_source, settings),
         lag_is_asked_for: spec.scaling.mode == ScalingMode::External,
         scaling: scaling(spec)?,
@@ -135,6 +149,22 @@ fn configuration(consumer: &StreamConsumer, settings: &Settings) -> Result<Confi
     }
     files.extend(&of_source);
     Ok(Configured { config: rendered.config, files, of_source })
+}
+
+/// What an earlier operator's workers stay, unless it is their turn, or they must be replaced anyhow.
+fn kept(found: &Found, consumer: &StreamConsumer, pod: &WorkerPod) -> Option<Earlier> {
+    let earlier = found.earlier.as_ref().filter(|earlier| earlier.turn != Turn::Now)?;
+    let annotations = earlier.template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+    let says = |name: &str| annotations.and_then(|annotations| annotations.get(name));
+    // Another version may write down the same spec in another way.
+    let observed = consumer.status.as_ref().and_then(|status| status.observed_generation);
+    let same = says(RESTART_HASH) == Some(&pod.restart_hash) || observed == consumer.metadata.generation;
+    (same && says(RESTARTED_AT) == pod.restarted_at.as_ref()).then(|| earlier.clone())
+}
+
+/// How busy its workers were when they were last asked.
+fn loads(found: &Found) -> &[Load] {
+    found.known.picture.as_ref().map_or(&[], |picture| &picture.loads)
 }
 
 /// How the object is measured while it has no workers, or by an autoscaler; `None`: nobody needs to know.

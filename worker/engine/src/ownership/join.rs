@@ -87,12 +87,37 @@ async fn object_epoch(store: &dyn LeaseStore, settings: &Settings) -> Result<u64
         Committed::Done { .. } => return Ok(value.epoch),
         Committed::Refused { found, .. } => found.into_iter().flatten().next(),
     };
-    let found: Option<ObjectValue> = found.and_then(|entry| read(&entry.value));
-    let found = found.ok_or(JoinError::Foreign { key })?;
+    let entry = found.ok_or_else(|| JoinError::Foreign { key: key.clone() })?;
+    let found: ObjectValue = read(&entry.value).ok_or_else(|| JoinError::Foreign { key: key.clone() })?;
     // Where either side has no uid there is no cluster to tell apart.
     let differs =
         found.uid != settings.object_uid && !found.uid.is_empty() && !settings.object_uid.is_empty();
-    if differs { Err(JoinError::Taken { found: found.uid }) } else { Ok(found.epoch) }
+    if differs { succeed(store, settings, key, entry.mod_revision, found).await } else { Ok(found.epoch) }
+}
+
+/// Takes over what a deleted object of the same name has left, once none of its members lives. The epoch rises, so that
+/// whatever was still on its way from one of them is refused.
+async fn succeed(
+    store: &dyn LeaseStore,
+    settings: &Settings,
+    key: String,
+    written: u64,
+    found: ObjectValue,
+) -> Result<u64, JoinError> {
+    let members = store.list(&settings.prefix.members()).await.map_err(JoinError::Store)?;
+    if !members.entries.is_empty() {
+        return Err(JoinError::Taken { found: found.uid });
+    }
+    let value = ObjectValue { uid: settings.object_uid.clone(), epoch: found.epoch + 1, ..found.clone() };
+    let replace = Transaction::new().when(Guard::Written(key.clone(), written)).put(key, write(&value), None);
+    match store.commit(replace).await.map_err(JoinError::Store)? {
+        Committed::Done { .. } => {
+            tracing::info!(earlier = found.uid, epoch = value.epoch, "going on where a deleted object was");
+            Ok(value.epoch)
+        }
+        // Somebody else was faster: the next try finds out who.
+        Committed::Refused { .. } => Err(JoinError::Taken { found: found.uid }),
+    }
 }
 
 /// Looks at the object and writes the member's key.

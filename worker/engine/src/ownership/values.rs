@@ -233,7 +233,7 @@ pub(super) fn write<T: Serialize>(value: &T) -> Bytes {
 }
 
 /// A stored value; `None` = it is foreign.
-pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     #[derive(Deserialize)]
     struct Form {
         form: u32,

@@ -156,6 +156,19 @@ async fn a_prefix_of_another_object_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_that_was_made_anew_goes_on_where_the_deleted_one_was() {
+    let mut fleet = Fleet::new(3);
+    let first = fleet.join();
+    fleet.settled(SOON).await;
+    let heir = fleet.join_as(Settings { object_uid: "uid-2".into(), ..settings("heir") });
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(fleet.truth.loads().get(&heir), None, "the old one still lives");
+    fleet.leave(first).await;
+    fleet.settled(Duration::from_secs(30)).await;
+    assert_eq!(fleet.truth.loads().get(&heir), Some(&3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn foreign_values_under_the_prefix_harm_nobody() {
     let mut fleet = Fleet::new(6);
     let first = fleet.join();
