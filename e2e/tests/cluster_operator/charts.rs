@@ -86,3 +86,16 @@ fn dashboard_and_alerts_speak_of_metrics_that_there_are() {
         assert!(known.contains(&format!("\"{bare}\"")), "{name} is no metric of worker or operator");
     }
 }
+
+#[test]
+fn the_health_rule_speaks_of_conditions_that_there_are() {
+    let read = |path: &str| fs::read_to_string(workspace_root().join(path)).unwrap();
+    let known = read("operator/src/controllers/stream_consumer/conditions.rs");
+    let rule = read("config/health/argocd.yaml");
+    let named = rule.split("found[\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let named: Vec<&str> = named.collect();
+    assert_eq!(named, ["Ready", "Stalled", "Paused"]);
+    for name in named {
+        assert!(known.contains(&format!(": &str = \"{name}\";")), "no condition {name}");
+    }
+}
