@@ -37,6 +37,27 @@ fn a_fed_file_is_handled_in_order_and_the_run_ends_by_itself() {
     assert!(last.values().all(|last| *last == 59));
 }
 
+/// U52: what executes keeps nobody from being read.
+#[test]
+fn reading_goes_on_while_records_execute() {
+    for from in [From::Embedded, From::kafka(2)] {
+        let scene = Scene::set();
+        let handler = scene.effects.handler_of(2, 1);
+        let manifest = scene.manifest("ahead", &from, &handler, "execution: {concurrency: 2}");
+        let held = json!({"wait": scene.path("gate")});
+        scene.send(&from, &[json!({"key": "a", "value": held}), json!({"key": "b", "value": held})]);
+        let mut running = scene.run(&manifest, &from, &[]);
+        running.reach("ahead", "inFlight", 2);
+        scene.send(&from, &numbered(5_000, 1_000));
+        running.reach("ahead", "polled", 5_002);
+        assert_eq!(running.count("ahead", "completed"), Some(0), "nobody has answered yet");
+        scene.touch("gate");
+        running.reach("ahead", "completed", 5_002);
+        assert_eq!(running.stop().0, Some(0));
+        assert_eq!(scene.verify()["done"], 5_002);
+    }
+}
+
 #[test]
 fn a_run_that_set_records_aside_ends_with_3() {
     for more in ["onExhausted: {deadLetter: {topic: orders.dlq}}", "onExhausted: {action: Park}"] {
