@@ -21,7 +21,7 @@ use crate::ranges::RangeSet;
 pub use encode::{EncodeError, Fitted};
 
 /// The format that is written. Its successor is read too, so that a rolling update mixes safely.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 /// A longer reason is cut at a character border when it is written, to this many bytes.
 pub const REASON_LIMIT: usize = 512;
@@ -48,6 +48,9 @@ pub struct Checkpoint {
     pub cluster_id: Option<String>,
     /// The topic whose offsets these are, where it has an id: a topic made anew has another one.
     pub stream_id: Option<String>,
+    /// What the source wants back when the shard is opened again; only the source understands it. Empty = nothing.
+    /// It is never cut to a bound: a source keeps it small.
+    pub notes: Vec<u8>,
 }
 
 /// What is known of a record whose attempts failed so far.

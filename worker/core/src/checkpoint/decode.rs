@@ -53,7 +53,7 @@ fn read(content: &[u8], format: u8) -> Result<Checkpoint, DecodeError> {
     while !cursor.is_at_end() {
         let tag = cursor.byte().ok_or(malformed("sections"))?;
         let section = cursor.block().ok_or(malformed("sections"))?;
-        if !(tag::COMPLETED..=tag::STREAM).contains(&tag) {
+        if !(tag::COMPLETED..=tag::NOTES).contains(&tag) {
             if format > FORMAT {
                 continue;
             }
@@ -68,7 +68,8 @@ fn read(content: &[u8], format: u8) -> Result<Checkpoint, DecodeError> {
             tag::FAILED => checkpoint.failed = read_failed(section, checkpoint.frontier)?,
             tag::STOPPED => checkpoint.stopped = Some(read_stopped(section)?),
             tag::CLUSTER => checkpoint.cluster_id = Some(read_text(section, "cluster id")?),
-            _ => checkpoint.stream_id = Some(read_text(section, "stream id")?),
+            tag::STREAM => checkpoint.stream_id = Some(read_text(section, "stream id")?),
+            _ => checkpoint.notes = section.to_vec(),
         }
     }
     Ok(checkpoint)

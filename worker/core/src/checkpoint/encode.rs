@@ -98,6 +98,7 @@ impl Checkpoint {
         }
         put_section(&mut bytes, tag::CLUSTER, self.cluster_id.as_deref().unwrap_or_default().as_bytes());
         put_section(&mut bytes, tag::STREAM, self.stream_id.as_deref().unwrap_or_default().as_bytes());
+        put_section(&mut bytes, tag::NOTES, &self.notes);
         bytes
     }
 

@@ -18,6 +18,7 @@ fn checkpoint() -> Checkpoint {
         crash_takeovers: 1,
         cluster_id: Some("MkU3OEVBNTcwNTJENDM2Qk".to_owned()),
         stream_id: Some("Zr4mS0mPS7q7Wm6S3s1hCw".to_owned()),
+        notes: vec![0, 255, 7],
     }
 }
 
@@ -131,7 +132,7 @@ fn each_refusal_has_its_reason() {
     let reason = |bytes: &[u8]| Checkpoint::decode(bytes).unwrap_err().reason();
     let head = [0, 0, 0, 10, 0];
     assert_eq!(reason(b"{\"frontier\": 3}"), "CheckpointUnrecognised");
-    assert_eq!(reason(&sealed(3, &head)), "CheckpointTooNew");
+    assert_eq!(reason(&sealed(FORMAT + 2, &head)), "CheckpointTooNew");
     assert_eq!(reason(&sealed(0, &head)), "CheckpointMalformed");
     assert_eq!(reason(&sealed(1, &head[..4])), "CheckpointMalformed");
     assert_eq!(reason(&checkpoint().encode()[..40]), "CheckpointCorrupt");

@@ -20,6 +20,8 @@ pub(super) mod tag {
     pub(in super::super) const STOPPED: u8 = 3;
     pub(in super::super) const CLUSTER: u8 = 4;
     pub(in super::super) const STREAM: u8 = 5;
+    /// Since format 2.
+    pub(in super::super) const NOTES: u8 = 6;
 }
 
 /// Appends a number, seven bits a byte, the low ones first.

@@ -38,13 +38,17 @@ fn checkpoint() -> impl Strategy<Value = Checkpoint> {
         prop::option::of("\\PC{0,30}"),
         prop::option::of("[a-zA-Z0-9_-]{1,22}"),
         prop::option::of("\\PC{1,9}"),
+        vec(any::<u8>(), 0..9),
     );
     let frontier = prop_oneof![0i64..1_000, Just(i64::MAX / 2)];
     frontier
         .prop_flat_map(|frontier| (Just(frontier), ranges_above(frontier), failed_above(frontier)))
         .prop_flat_map(move |(frontier, completed, failed)| {
             (numbers, words.clone()).prop_map(
-                move |((epoch, revision, sequence, crash_takeovers), (stopped, cluster_id, stream_id))| {
+                move |(
+                    (epoch, revision, sequence, crash_takeovers),
+                    (stopped, cluster_id, stream_id, notes),
+                )| {
                     Checkpoint {
                         fence: Fence::new(epoch, revision),
                         sequence,
@@ -55,6 +59,7 @@ fn checkpoint() -> impl Strategy<Value = Checkpoint> {
                         crash_takeovers,
                         cluster_id,
                         stream_id,
+                        notes,
                     }
                 },
             )
