@@ -123,6 +123,26 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// Puts a record in the place of the last one of the lane that was just found and gives that one, where it has the
+    /// same route, has not begun and `gives_way`. Otherwise queues the record behind it.
+    pub fn push_or_replace(
+        &mut self,
+        Spot(place): Spot,
+        route: Route,
+        item: T,
+        gives_way: impl FnOnce(&T) -> bool,
+    ) -> Option<T> {
+        let lane = &self.lanes[place as usize];
+        let spared = usize::from(matches!(lane.state, State::Busy | State::Waiting));
+        if lane.length as usize > spared
+            && let Some(last) = self.entries.back_mut(&lane.queue, route).filter(|last| gives_way(last))
+        {
+            return Some(std::mem::replace(last, item));
+        }
+        self.push(Spot(place), route, item);
+        None
+    }
+
     /// The next ready lane of a route; it is busy from now on, until one of [`Lanes::complete`],
     /// [`Lanes::put_back`] or [`Lanes::wait`].
     #[inline]

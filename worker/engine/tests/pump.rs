@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "pump/limit.rs"]
 mod limit;
+#[path = "pump/newest.rs"]
+mod newest;
 #[path = "pump/parked.rs"]
 mod parked;
 #[path = "pump/reading.rs"]

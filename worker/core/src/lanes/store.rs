@@ -87,6 +87,12 @@ impl<T> Entries<T> {
         self.entries.get_mut(link.head as usize)?.item.as_mut()
     }
 
+    /// The last record, where it has that route.
+    pub(super) fn back_mut(&mut self, link: &Link, route: Route) -> Option<&mut T> {
+        let entry = self.entries.get_mut(link.tail as usize).filter(|entry| entry.route == route)?;
+        entry.item.as_mut()
+    }
+
     /// Shows each record but the first `spared` ones, to be changed.
     pub(super) fn each_mut(&mut self, link: &Link, spared: usize, mut show: impl FnMut(&mut T)) {
         let (mut at, mut index) = (link.head, 0);

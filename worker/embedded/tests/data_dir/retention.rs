@@ -105,7 +105,7 @@ async fn a_reader_that_is_behind_is_told_and_goes_on_at_the_first_record() {
                 told = true;
                 assert!(offset == Offset(3) || position.is_some());
             }
-            Intake::Trouble(_, other) => unreachable!("{other:?}"),
+            other @ (Intake::Trouble(..) | Intake::Resynced { .. }) => unreachable!("{other:?}"),
             Intake::Recovered(_) => recovered = true,
             Intake::Batch(batch) => {
                 if let Some((_, offset)) = batch.positions.last() {

@@ -220,7 +220,7 @@ async fn reads_whole(data: &DataDir, count: i64, what: &Path) -> bool {
                 assert!(!error.is_retryable(), "{}: {error:?}", what.display());
                 return false;
             }
-            Intake::Recovered(_) => {}
+            Intake::Recovered(_) | Intake::Resynced { .. } => {}
         }
     }
     true

@@ -23,7 +23,7 @@ pub enum RecordEvent<'a> {
     SetAside(Aside),
 }
 
-/// Where the road of a record ends that no attempt could save.
+/// Where the road of a record ends that was not handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aside {
     /// In a dead-letter topic.
@@ -32,6 +32,8 @@ pub enum Aside {
     Parked,
     /// Dropped, because the policy says so.
     Skipped,
+    /// A newer record of its key came before its first attempt, and only the newest is wanted.
+    Superseded,
 }
 
 /// A step in a shard's life.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use keyweir_core::{Offset, ShardId, ShardIndex};
+use keyweir_core::{Offset, RangeSet, ShardId, ShardIndex};
 
 use super::source::SourceError;
 use crate::record::Record;
@@ -16,6 +16,14 @@ pub enum Intake {
     Trouble(Option<ShardIndex>, SourceError),
     /// The trouble is over. `None` = all shards.
     Recovered(Option<ShardIndex>),
+    /// The history that a shard had still to read is no more: it was read anew from what stands now. Changes that
+    /// nothing shows any more are lost to it if `lost`.
+    Resynced {
+        /// The shard.
+        shard: ShardIndex,
+        /// Whether something was to be delivered that can't be any more.
+        lost: bool,
+    },
 }
 
 /// Records of any of the open shards.
@@ -51,6 +59,24 @@ pub trait Reader: Send + 'static {
 
     /// Goes on where `pause` stopped.
     fn resume(&mut self, shard: ShardIndex);
+
+    /// Gives back what [`Reader::notes`] gave for the checkpoint at which the shard is opened next. Called right before
+    /// `open`, where there is something.
+    fn recall(&mut self, shard: ShardIndex, notes: &[u8]) {
+        let _ = (shard, notes);
+    }
+
+    /// What this source must know to go on at a checkpoint, besides its offsets: all below `frontier` is complete, and
+    /// what is `completed` above it. Asked of open shards and of closed ones until [`Reader::forget`]. Empty = nothing.
+    fn notes(&mut self, shard: ShardIndex, frontier: Offset, completed: &RangeSet) -> Vec<u8> {
+        let _ = (shard, frontier, completed);
+        Vec::new()
+    }
+
+    /// A closed shard's last checkpoint is written: nobody asks for its notes any more.
+    fn forget(&mut self, shard: ShardIndex) {
+        let _ = shard;
+    }
 
     /// The next batch or trouble. Cancel-safe. Pends forever while nothing is open.
     fn next(&mut self) -> impl Future<Output = Intake> + Send;

@@ -78,6 +78,11 @@ pub trait Source: Send + Sync + 'static {
     /// First and end offset of each of these shards, for lag and for checking a checkpoint against the log.
     fn bounds<'a>(&'a self, shards: &'a [ShardId]) -> BoxFuture<'a, Result<Vec<Bounds>, SourceError>>;
 
+    /// Whether offsets count records, so that the distance of two of them is a number of records.
+    fn counts_records(&self) -> bool {
+        true
+    }
+
     /// What other tools wrote or were shown for these shards.
     fn mirrored<'a>(&'a self, shards: &'a [ShardId]) -> BoxFuture<'a, Result<Vec<MirrorState>, SourceError>>;
 

@@ -1,6 +1,7 @@
 //! When frontiers become durable, and what follows: mirrors, releases, fencing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use keyweir_core::ShardIndex;
@@ -14,6 +15,9 @@ use crate::error_chain;
 use crate::ports::{CheckpointError, Handler, Mirror, Reader, SourceError};
 
 const ABOUT: &str = "checkpoints";
+
+/// How many bytes of sources' notes are saved a second, in the long run.
+const NOTES_PER_SECOND: u32 = 256 * 1024;
 
 impl<R, H, F, L> Pump<R, H, F, L>
 where
@@ -36,6 +40,7 @@ where
         self.observe_tick();
         let mut checkpoints = Vec::new();
         let mut saved = Vec::new();
+        let mut noted = 0;
         for (index, shard) in self.shards.iter_mut().enumerate() {
             let Some(shard) = shard.as_mut().filter(|shard| shard.dirty_since.is_some()) else {
                 continue;
@@ -44,7 +49,8 @@ where
                 continue;
             }
             let closing = matches!(shard.phase, Phase::Closing { .. });
-            let checkpoint = shard.checkpoint();
+            let checkpoint = shard.checkpoint(ShardIndex(index as u32), &mut self.reader);
+            noted += checkpoint.notes.len();
             let mirror = Mirror {
                 shard: (*shard.id).clone(),
                 frontier: checkpoint.frontier,
@@ -63,7 +69,9 @@ where
             return;
         }
         self.saving = true;
-        self.save_after = self.now + self.live.checkpoint_interval;
+        // What sources note can be large beside a frontier: the store is spared by waiting longer.
+        let spared = Duration::from_secs(noted as u64) / NOTES_PER_SECOND;
+        self.save_after = self.now + self.live.checkpoint_interval.max(spared);
         let store = Arc::clone(&self.ports.checkpoints);
         let job = async move {
             let failure = store.save(checkpoints).await.err();

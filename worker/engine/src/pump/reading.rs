@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use keyweir_contract::handler::Route as RouteConfig;
 use keyweir_contract::policy::{DecodeFormat, ExhaustedAction, KeySelector, NullKey, OnUnknown, Ordering};
+use keyweir_contract::source::{Delivery, Source};
 use keyweir_contract::worker_config::FixedConfig;
 use keyweir_core::{LaneKey, Offset, Route};
 use serde_json::Value;
@@ -28,6 +29,8 @@ pub(super) struct Reading {
     unknown_has_handler: bool,
     needs_types: bool,
     parks_in_order: bool,
+    /// Of what waits of a key only the newest is handled.
+    newest_only: bool,
     /// Records need nothing but their bytes.
     plain: bool,
 }
@@ -61,12 +64,15 @@ impl Unfit {
 impl Reading {
     pub(super) fn new(config: &FixedConfig) -> Self {
         let parks_in_order = parks_in_order(config);
+        let newest_only = newest_only(config);
         Self {
             parks_in_order,
+            newest_only,
             plain: config.decode.format == DecodeFormat::Raw
                 && config.key.selector == KeySelector::RecordKey
                 && config.routes.is_empty()
-                && !parks_in_order,
+                && !parks_in_order
+                && !newest_only,
             format: config.decode.format,
             type_header: config.decode.record_type_header.clone(),
             selector: config.key.selector.clone(),
@@ -92,6 +98,11 @@ impl Reading {
     /// Whether a parked record may hold its key.
     pub(super) fn parks_in_order(&self) -> bool {
         self.parks_in_order
+    }
+
+    /// Whether a record that waits for its first attempt gives way to a newer one of its key.
+    pub(super) fn wants_newest_only(&self) -> bool {
+        self.newest_only
     }
 
     /// What follows a parked record with that key; `None` = nothing does, it has no order.
@@ -198,6 +209,12 @@ impl Reading {
             },
         }
     }
+}
+
+/// Only where a lane is what changes one key of the store.
+fn newest_only(config: &FixedConfig) -> bool {
+    let latest = matches!(&config.source, Source::Etcd(etcd) if etcd.delivery == Delivery::Latest);
+    latest && config.ordering == Ordering::Key && config.key.selector == KeySelector::RecordKey
 }
 
 fn parks_in_order(config: &FixedConfig) -> bool {

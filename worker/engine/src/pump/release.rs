@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_contract::worker_config::{LiveConfig, RunState};
-use keyweir_core::{LaneId, ShardId, ShardIndex};
+use keyweir_core::{LaneId, Offset, ShardId, ShardIndex};
 use tokio::sync::oneshot;
 
 use super::command::{Ownership, ReleaseMode, Released};
@@ -68,9 +68,18 @@ where
             shard.phase = if paused { Phase::Paused } else { Phase::Active };
         }
         if !paused {
-            self.reader.open(index, &id, from);
+            self.open_reading(index, &id, from);
             self.tell_shard(index, ShardEvent::Activated);
         }
+    }
+
+    /// Begins to read a shard; the source gets back what it noted with the checkpoint.
+    fn open_reading(&mut self, index: ShardIndex, id: &ShardId, from: Offset) {
+        let notes = self.shard(index).map(|shard| shard.take_notes()).unwrap_or_default();
+        if !notes.is_empty() {
+            self.reader.recall(index, &notes);
+        }
+        self.reader.open(index, id, from);
     }
 
     /// Gives a shard up.
@@ -106,9 +115,9 @@ where
         }
         // Hooks write out what they know before a checkpoint counts it.
         self.observe_tick();
-        if let Some(shard) = self.shard(index) {
+        if let Some(Some(shard)) = self.shards.get_mut(index.as_usize()) {
             shard.phase = Phase::HandedOver;
-            let checkpoint = Some(shard.checkpoint());
+            let checkpoint = Some(shard.checkpoint(index, &mut self.reader));
             let _ = reply.send(Released { checkpoint, executing });
         }
     }
@@ -197,6 +206,7 @@ where
         self.stop_reading(index);
         if let Some(shard) = self.shards[index.as_usize()].take() {
             self.budget.close(index);
+            self.reader.forget(index);
             tracing::info!(shard = %shard.id, frontier = %shard.ledger.frontier(), "shard released");
             self.let_go_of(shard.elsewhere.into_values());
         }
@@ -334,14 +344,15 @@ where
 
     /// Reads a paused shard again, from its frontier; what is complete above it is known.
     fn reopen(&mut self, index: ShardIndex) {
-        let Some(shard) = self.shard(index) else {
+        let Some(Some(shard)) = self.shards.get_mut(index.as_usize()) else {
             return;
         };
+        shard.note(index, &mut self.reader);
         shard.rewind();
         shard.phase = Phase::Active;
         shard.held_back = false;
         let (id, from) = (Arc::clone(&shard.id), shard.ledger.next_offset());
-        self.reader.open(index, &id, from);
+        self.open_reading(index, &id, from);
     }
 
     /// The present tenure of a shard; of earlier ones records may still execute.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_core::checkpoint::{Checkpoint, FailedRecord};
-use keyweir_core::{Fence, Ledger, Offset, ShardId};
+use keyweir_core::{Fence, Ledger, Offset, ShardId, ShardIndex};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::elsewhere::Held;
 use super::recall::Recalling;
 use super::stats::ShardSnapshot;
 use super::trial::Trial;
-use crate::ports::BlockedKey;
+use crate::ports::{BlockedKey, Reader};
 
 /// Longest encoded ledger of a shard, in bytes: beyond it the shard is held back, visibly. Below what one etcd
 /// transaction carries.
@@ -51,6 +51,12 @@ pub(super) struct Shard {
     pub(super) sequence: u64,
     /// The record whose turn it is, where they run one at a time.
     pub(super) trial: Option<Trial>,
+    /// The reader has been told of it.
+    was_opened: bool,
+    /// The reader has said how far it has read.
+    pub(super) caught_up: bool,
+    /// Changes were lost that its source can no longer show.
+    pub(super) history_lost: bool,
     /// How many more records run one at a time.
     pub(super) trials_left: usize,
     /// The frontier with which this tenure began.
@@ -98,6 +104,9 @@ impl Shard {
             early: Vec::new(),
             sequence: checkpoint.sequence,
             trial: None,
+            was_opened: false,
+            caught_up: false,
+            history_lost: false,
             trials_left: 0,
             start: checkpoint.frontier,
             template: Checkpoint { fence, completed: Default::default(), failed: Vec::new(), ..checkpoint },
@@ -144,10 +153,24 @@ impl Shard {
     }
 
     /// The checkpoint of now; it counts as taken.
-    pub(super) fn checkpoint(&mut self) -> Checkpoint {
+    pub(super) fn checkpoint(&mut self, index: ShardIndex, reader: &mut impl Reader) -> Checkpoint {
         self.dirty_since = None;
         self.sequence += 1;
+        self.note(index, reader);
         self.last_checkpoint()
+    }
+
+    /// Takes down what the source must know to go on from here. A shard that was never read keeps what it came with.
+    pub(super) fn note(&mut self, index: ShardIndex, reader: &mut impl Reader) {
+        if self.was_opened {
+            self.template.notes = reader.notes(index, self.ledger.frontier(), &self.ledger.completed_above());
+        }
+    }
+
+    /// What the source noted, for opening the shard.
+    pub(super) fn take_notes(&mut self) -> Vec<u8> {
+        self.was_opened = true;
+        std::mem::take(&mut self.template.notes)
     }
 
     /// How many tenures in a row began with the frontier where it is and did not end in order, this one included.
@@ -180,6 +203,8 @@ impl Shard {
             checkpoint_age: self.dirty_since.map_or(Duration::ZERO, |since| now - since),
             held_back: self.held_back,
             paused: matches!(self.phase, Phase::Paused),
+            caught_up: self.caught_up,
+            history_lost: self.history_lost,
         }
     }
 }

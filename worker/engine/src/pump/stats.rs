@@ -58,6 +58,10 @@ pub struct Counters {
     pub recalled: u64,
     /// Spilled records that the log had dropped before they were read again.
     pub gone: u64,
+    /// Records that a newer one of their key replaced before they were handled.
+    pub superseded: u64,
+    /// Shards that were read anew, because the history that they needed was no more.
+    pub resyncs: u64,
 }
 
 /// How long handlers took, calls that ended at once included.
@@ -128,6 +132,10 @@ pub struct ShardSnapshot {
     pub held_back: bool,
     /// The manifest pauses it.
     pub paused: bool,
+    /// The reader has said how far it has read, since the shard is owned here.
+    pub caught_up: bool,
+    /// Since it is owned here, changes were lost that its source can no longer show.
+    pub history_lost: bool,
 }
 
 /// What a pump says of itself.

@@ -9,7 +9,7 @@ use super::shard::LONGEST_LEDGER;
 use super::task::{Task, Ticket};
 use super::{Activity, Pump};
 use crate::error_chain;
-use crate::ports::{Batch, Handler, Intake, Reader, RecordEvent};
+use crate::ports::{Aside, Batch, Handler, Intake, Reader, RecordEvent};
 use crate::record::Record;
 
 impl<R, H, F, L> Pump<R, H, F, L>
@@ -38,6 +38,15 @@ where
                 let about = self.about_source(shard);
                 self.recovered(&about);
             }
+            Intake::Resynced { shard, lost } => self.resynced(shard, lost),
+        }
+    }
+
+    fn resynced(&mut self, shard: ShardIndex, lost: bool) {
+        self.counters.resyncs += 1;
+        if let Some(shard) = self.shard(shard) {
+            tracing::warn!(shard = %shard.id, lost, "its history is no more: read anew");
+            shard.history_lost |= lost;
         }
     }
 
@@ -48,6 +57,7 @@ where
         for (shard, position) in batch.positions {
             let now = self.now;
             if let Some(shard) = self.shard(shard).filter(|shard| shard.is_active()) {
+                shard.caught_up = true;
                 let before = shard.ledger.frontier();
                 shard.ledger.advance(position);
                 if shard.ledger.frontier() != before {
@@ -132,11 +142,33 @@ where
         {
             return self.spill_read(spot, seq, record);
         }
-        self.lanes.push(
-            spot,
-            route,
-            Task { record, ticket, failed, alone: false, unfit: unfit.map(Box::new) },
-        );
+        let task = Task { record, ticket, failed, alone: false, unfit: unfit.map(Box::new) };
+        if task.is_untried() && self.reading.wants_newest_only() && !self.is_on_trial(task.record.shard) {
+            if let Some(older) = self.lanes.push_or_replace(spot, route, task, Task::is_untried) {
+                self.supersede(&older, key.as_deref());
+            }
+        } else {
+            self.lanes.push(spot, route, task);
+        }
+    }
+
+    /// A record whose turn it is must not vanish from under its trial.
+    fn is_on_trial(&self, index: ShardIndex) -> bool {
+        let shard = self.shards.get(index.as_usize()).and_then(Option::as_ref);
+        shard.is_some_and(|shard| shard.trials_left > 0 || shard.trial.is_some())
+    }
+
+    /// A newer record of the key has taken its place.
+    fn supersede(&mut self, older: &Task, key: Option<&[u8]>) {
+        let now = self.now;
+        self.counters.superseded += 1;
+        self.observe(&older.record, key, RecordEvent::SetAside(Aside::Superseded));
+        let index = older.record.shard;
+        self.budget.refund(index, older.record.weight() as u64);
+        if let (Ticket::Charged(seq), Some(shard)) = (older.ticket, self.shard(index)) {
+            shard.ledger.complete(seq);
+            shard.touch(now);
+        }
     }
 
     /// The route of a record, and why no handler sees it where that is so.

@@ -28,6 +28,11 @@ pub(super) enum Ticket {
 }
 
 impl Task {
+    /// Whether it has all its road before it.
+    pub(super) fn is_untried(&self) -> bool {
+        self.failed == 0 && self.unfit.is_none() && self.ticket != Ticket::Replayed
+    }
+
     /// The attempt that would be made now.
     #[inline]
     pub(super) fn attempt(&self) -> Attempt {

@@ -137,6 +137,7 @@ impl Reading {
             Intake::Recovered(shard) => {
                 self.said.push((shard.map(|shard| shard.0), "recovered".to_owned()));
             }
+            Intake::Resynced { shard, .. } => self.said.push((Some(shard.0), "resynced".to_owned())),
         }
     }
 }
