@@ -81,6 +81,7 @@ const SPAWNS: &[(&str, &str)] = &[
     ("worker/src/object.rs", "a pump and its few companions"),
     ("worker/src/membership.rs", "what a member of a fleet does beside its pump"),
     ("worker/etcd/src/keeper.rs", "a runtime of its own, so that busy handlers can't starve a lease"),
+    ("worker/etcd/src/source/path.rs", "a task that follows a path, so that the pump never waits for etcd"),
     ("worker/handlers/src/exec.rs", "one task a child process, which hears it end between two records"),
     (
         "worker/handlers/src/exec/launcher.rs",

@@ -108,6 +108,11 @@ fn by_code(code: i32, text: &str) -> Kind {
     }
 }
 
+/// Whether the server ended a watch because of who asked for it; it says so in words only.
+pub(crate) fn is_refusal(reason: &str) -> bool {
+    ["permission denied", "auth", "user"].iter().any(|word| reason.contains(word))
+}
+
 /// A failed call, in the engine's words. `from` is the revision that was asked for, if one was.
 pub(crate) fn store_error(act: &'static str, from: u64, error: etcd_client::Error) -> StoreError {
     let kind = kind(&error);

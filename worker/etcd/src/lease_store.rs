@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::client::Connection;
 use crate::convert;
 use crate::error::Incomplete;
+use crate::range::{behind, prefix_end};
 use crate::{keeper, watch};
 
 /// How many keys are asked for at a time.
@@ -42,7 +43,7 @@ impl EtcdStore {
         let mut listing = Listing { revision: 0, entries: Vec::new() };
         let mut from = prefix.as_bytes().to_vec();
         loop {
-            let mut options = GetOptions::new().with_range(prefix_end(prefix)).with_limit(PAGE);
+            let mut options = GetOptions::new().with_range(prefix_end(prefix.as_bytes())).with_limit(PAGE);
             if listing.revision > 0 {
                 options = options.with_revision(convert::signed(listing.revision));
             }
@@ -52,8 +53,7 @@ impl EtcdStore {
             }
             listing.entries.extend(page.kvs().iter().map(convert::entry));
             match page.kvs().last().filter(|_| page.more()) {
-                // The next key there can be: whether the last one still stands does not matter.
-                Some(last) => from = [last.key(), &[0]].concat(),
+                Some(last) => from = behind(last.key()),
                 None => return Ok(listing),
             }
         }
@@ -138,35 +138,10 @@ impl LeaseStore for EtcdStore {
     }
 }
 
-fn header_revision(header: Option<&ResponseHeader>) -> Option<u64> {
+pub(crate) fn header_revision(header: Option<&ResponseHeader>) -> Option<u64> {
     header.map(|header| convert::revision(header.revision()))
 }
 
-fn incomplete(act: &'static str) -> StoreError {
+pub(crate) fn incomplete(act: &'static str) -> StoreError {
     StoreError::Unreachable { act, source: Incomplete { part: "header" }.into() }
-}
-
-/// The first key behind all that begin with this prefix; etcd's ranges exclude their end.
-fn prefix_end(prefix: &str) -> Vec<u8> {
-    let mut end = prefix.as_bytes().to_vec();
-    while let Some(last) = end.pop() {
-        if last < u8::MAX {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    // All keys: etcd's word for no end.
-    vec![0]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_ends_before_its_next_neighbour() {
-        assert_eq!(prefix_end("/a/"), b"/a0");
-        assert_eq!(prefix_end(""), [0]);
-        assert_eq!(prefix_end("/ü"), [b'/', 0xc3, 0xbd]);
-    }
 }

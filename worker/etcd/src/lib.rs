@@ -1,6 +1,7 @@
 //! etcd behind the engine's ports.
 //!
 //! * [`EtcdStore`] is the engine's `LeaseStore`: leases, guarded transactions, lists and watches.
+//! * [`source`] is a source of the engine's: changes under paths, as records.
 //! * [`Connection`] is one process's way to the servers: one at a time, another one after a failure, secrets read
 //!   anew from their files each time.
 //!
@@ -11,6 +12,8 @@ mod convert;
 mod error;
 mod keeper;
 mod lease_store;
+mod range;
+pub mod source;
 mod watch;
 
 pub use client::Connection;
