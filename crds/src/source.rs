@@ -187,21 +187,30 @@ pub enum StartPosition {
 /// Changes under paths of an etcd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [rules::one_scheme()]))]
+#[schemars(extend("x-kubernetes-validations" = [
+    rules::one_scheme(),
+    rule(
+        "self.paths.all(one, self.paths.all(other, one == other || !other.startsWith(one + '/')))",
+        "remove the paths that lie below another one: their keys would be read twice",
+    ),
+]))]
 pub struct EtcdSourceSpec {
     /// URLs of the servers.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub endpoints: Vec<HttpUrl>,
-    /// Paths whose keys are read. A path is what lies below it, never a sibling that begins alike.
+    /// Paths whose keys are read: /a/b is every key that begins with /a/b/, never a sibling that begins alike. The
+    /// record's key is the whole key, its headers etcd-kind, etcd-revision, etcd-version, etcd-previous-value and
+    /// others tell the change.
     #[schemars(
-        length(min = 1, max = 16), inner(length(max = 256), regex(pattern = "^/[^\\s]*$")),
+        length(min = 1, max = 16), inner(length(max = 256), regex(pattern = "^(/[^/\\s]+)+$")),
         extend("x-kubernetes-list-type" = "set")
     )]
     pub paths: Vec<String>,
-    /// Whether each change is handled or the newest value.
+    /// Latest: of changes that wait for their key only the newest is handled. Every: each change, in order; where the
+    /// history was compacted meanwhile it goes on with what stands now, and the condition HistoryLost says so.
     #[serde(default)]
     pub delivery: Delivery,
-    /// Where slots start that have no checkpoint.
+    /// Where slots start that have no checkpoint: with all keys there are, or with the next change.
     #[serde(default)]
     pub start_at: EtcdStart,
     /// Hash slots each path is split into, the units that members share. It can't change.
@@ -213,7 +222,7 @@ pub struct EtcdSourceSpec {
     #[serde(default = "page_size")]
     #[schemars(range(min = 1, max = 10000))]
     pub page_size: u32,
-    /// Changes read ahead.
+    /// Changes read ahead of the handlers; beyond them etcd keeps the changes.
     #[serde(default = "watch_buffer")]
     #[schemars(range(min = 1, max = 100_000))]
     pub watch_buffer: u32,

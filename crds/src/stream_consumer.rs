@@ -223,6 +223,12 @@ fn spec_rules() -> Value {
              !(has(self.onUndecodable) && has(self.onUndecodable.deadLetter))",
             "an etcd source has no topics to write to: remove outputs and deadLetter, use Park, Skip or Stop",
         ),
+        rule_at(
+            ".source.etcd",
+            "!has(self.source.etcd) || self.source.etcd.delivery == 'Every' || \
+             self.ordering == 'Key' && self.key.from == 'RecordKey'",
+            "delivery: Latest is about single keys: use ordering: Key and key.from: RecordKey, or set delivery: Every",
+        ),
         dead_letter_rule("onExhausted", "has(self.onExhausted) && has(self.onExhausted.deadLetter)"),
         dead_letter_rule("onUndecodable", "has(self.onUndecodable) && has(self.onUndecodable.deadLetter)"),
         dead_letter_rule("onUnknown", "has(self.onUnknown.deadLetter)"),

@@ -100,9 +100,20 @@ impl Lowering<'_> {
             name: output.name.as_str().to_owned(),
             topic: output.kafka.topic.as_str().to_owned(),
         });
+        let source = self.source(spec, identity);
+        let coordination = self.coordination(spec);
+        self.keep_apart(&source, &coordination, identity);
+        let on_unknown = unknown(&spec.on_unknown);
+        let parks = |action: &ExhaustedAction| matches!(action, ExhaustedAction::Park { .. });
+        let ends = [
+            ("spec.onExhausted", parks(&on_exhausted)),
+            ("spec.onUndecodable", spec.on_undecodable.is_some() && parks(&on_undecodable)),
+            ("spec.onUnknown", matches!(&on_unknown, OnUnknown::Exhaust(action) if parks(action))),
+        ];
+        self.find_places_to_park(&source, &coordination, &ends);
         FixedConfig {
-            source: self.source(spec, identity),
-            coordination: self.coordination(spec),
+            source,
+            coordination,
             decode: Decode {
                 format: spec.decode.format,
                 record_type_header: spec.decode.record_type_header.clone(),
@@ -112,7 +123,7 @@ impl Lowering<'_> {
             routing: spec.routing,
             handler,
             routes,
-            on_unknown: unknown(&spec.on_unknown),
+            on_unknown,
             on_undecodable,
             on_exhausted,
             outputs: outputs.collect(),

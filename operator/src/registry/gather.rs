@@ -54,12 +54,16 @@ pub struct FleetAnswer {
 
 /// A shard that a worker owns.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ShardAnswer {
     /// Which.
     pub shard: String,
     /// Records behind its frontier; `None`: unknown.
     #[serde(default)]
     pub lag: Option<i64>,
+    /// Changes were lost that its source can no longer show.
+    #[serde(default)]
+    pub history_lost: bool,
 }
 
 /// Something that is wrong, and with what.
@@ -105,6 +109,8 @@ pub struct Picture {
     pub troubles: Vec<Trouble>,
     /// How busy each worker is that answered.
     pub loads: Vec<Load>,
+    /// Shards that have lost changes since their workers own them.
+    pub history_lost: usize,
 }
 
 /// Two pictures are equal that a user could not tell apart.
@@ -119,6 +125,7 @@ impl PartialEq for Picture {
             && self.started == other.started
             && self.lag.map(rounded) == other.lag.map(rounded)
             && self.in_flight.map(rounded) == other.in_flight.map(rounded)
+            && self.history_lost == other.history_lost
             && words(self) == words(other)
     }
 }
@@ -172,6 +179,11 @@ pub fn gather(name: &str, shared: bool, said: Vec<Said>) -> Picture {
         in_flight: Some(answers.iter().map(|answer| answer.in_flight).sum()),
         completed: Some(answers.iter().map(|answer| answer.completed).sum()),
         started: true,
+        history_lost: answers
+            .iter()
+            .flat_map(|answer| &answer.shards)
+            .filter(|shard| shard.history_lost)
+            .count(),
         troubles,
         loads,
     }

@@ -123,6 +123,31 @@ async fn what_the_workers_say_is_told() {
     assert_eq!(status["lastError"]["reason"], "TopicMissing");
 }
 
+/// U07.
+#[tokio::test]
+async fn lost_history_is_a_condition_where_every_change_was_asked_for() {
+    let etcd = |delivery| json!({"etcd": {"endpoints": ["http://etcd:2379"], "paths": ["/a"], "delivery": delivery}});
+    let spec = |delivery| json!({"source": etcd(delivery), "onExhausted": {"action": "Skip"}});
+    let said = |lost: bool| {
+        let shards = json!([{"shard": "/a/0", "historyLost": lost}, {"shard": "/a/1", "historyLost": false}]);
+        json!([{"name": "shop/orders", "inFlight": 0, "shards": shards}])
+    };
+    let api = stored(spec("Every"));
+    let context = context(&api);
+    again(&api, &context).await.expect("the first reconcile succeeds");
+    assert!(looked(&context, &said(false)).await);
+    again(&api, &context).await.expect("the second reconcile succeeds");
+    assert_eq!(condition(&api, "HistoryLost"), pair("False", "Complete"));
+    assert!(looked(&context, &said(true)).await);
+    again(&api, &context).await.expect("the third reconcile succeeds");
+    assert_eq!(condition(&api, "HistoryLost"), pair("True", "Compacted"));
+
+    api.change(CONSUMER, |stored| stored["spec"] = consumer(spec("Latest"))["spec"].clone());
+    again(&api, &context).await.expect("the fourth reconcile succeeds");
+    let conditions = api.get(CONSUMER).expect("it is stored")["status"]["conditions"].to_string();
+    assert!(!conditions.contains("HistoryLost"), "to Latest nothing is lost: {conditions}");
+}
+
 #[tokio::test]
 async fn builtin_scaling_follows_the_lag_through_the_scale_subresource() {
     let builtin = json!({"mode": "Builtin", "builtin": {"recordsPerReplica": 100, "maxReplicas": 5}});

@@ -1,6 +1,7 @@
 //! Where records come from and where members meet.
 
 use keyweir_contract::endpoints::{EtcdEndpoint, KafkaEndpoint, Sasl};
+use keyweir_contract::keys::ObjectPrefix;
 use keyweir_contract::source::{
     Coordination, EmbeddedSource, EtcdCoordination, EtcdSource, KafkaSource, Source, StartAt,
 };
@@ -150,6 +151,49 @@ impl Lowering<'_> {
             member_ttl,
             peer,
         }))
+    }
+
+    /// Control keys change with every checkpoint: a path that held them would never come to rest. The servers are not
+    /// compared, since one cluster has many names.
+    pub(super) fn keep_apart(
+        &mut self,
+        source: &Source,
+        coordination: &Coordination,
+        identity: &ObjectIdentity,
+    ) {
+        let (Source::Etcd(source), Coordination::Etcd(members)) = (source, coordination) else {
+            return;
+        };
+        let prefix = members.prefix.trim_matches('/');
+        let control = match prefix {
+            "" => ObjectPrefix::new("", &identity.namespace, &identity.name).as_str().to_owned(),
+            prefix => format!("/{prefix}/"),
+        };
+        for (place, path) in source.paths.iter().enumerate() {
+            let own = format!("{path}/");
+            if own.starts_with(&control) || control.starts_with(&own) {
+                let text = format!(
+                    "members meet below {control}: use another path, or another coordination.etcd.prefix"
+                );
+                self.mistakes.push(Mistake::new(format!("spec.source.etcd.paths[{place}]"), text));
+            }
+        }
+    }
+
+    /// Members in pods have no data directory, and an etcd source has no topic: nothing could be kept aside.
+    pub(super) fn find_places_to_park(
+        &mut self,
+        source: &Source,
+        coordination: &Coordination,
+        parks: &[(&str, bool)],
+    ) {
+        let nowhere = self.environment.as_local().is_none()
+            && matches!((source, coordination), (Source::Etcd(_), Coordination::Etcd(_)));
+        for (field, _) in parks.iter().filter(|(_, parks)| nowhere && *parks) {
+            let text = "workers of an etcd source that meet in etcd have no place to park records, which is what they \
+                        do unless told otherwise: set action: Skip or action: Stop";
+            self.mistakes.push(Mistake::new(*field, text));
+        }
     }
 
     fn start_at(&mut self, field: &str, spec: &StartAtSpec) -> StartAt {

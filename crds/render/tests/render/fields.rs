@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::table::{FIELDS, Field, THE_OPERATORS};
 use crate::with;
 
-fn cluster() -> Environment {
+pub(crate) fn cluster() -> Environment {
     Environment {
         secrets: "/secrets".into(),
         config_maps: "/config-maps".into(),

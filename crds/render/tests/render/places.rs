@@ -7,7 +7,8 @@ use keyweir_contract::policy::{Concurrency, ExhaustedAction, KeySelector};
 use keyweir_contract::source::{Coordination, Source};
 use keyweir_render::{Environment, Local, Mistake, Rendered, render};
 
-use crate::{MINIMAL, object};
+use crate::fields::cluster;
+use crate::{MINIMAL, object, with};
 
 fn local(local: Local) -> Environment {
     Environment::local(PathBuf::from("/secrets"), local)
@@ -114,6 +115,51 @@ spec:
             "spec.coordination.etcd",
         ]
     );
+}
+
+/// U03: control keys lie where no path of a source does.
+#[test]
+fn a_path_that_holds_or_meets_the_control_keys_is_refused() {
+    let spec = |path: &str, prefix: &str| {
+        let source =
+            format!("source: {{kafka: null, etcd: {{endpoints: ['http://a:1'], paths: [/far, {path}]}}}}");
+        let meet =
+            format!("coordination: {{type: Etcd, etcd: {{endpoints: ['http://b:1'], prefix: {prefix}}}}}");
+        with(&format!("{source}\n{meet}\nonExhausted: {{action: Skip}}"))
+    };
+    for (path, prefix) in
+        [("/shop", "/shop/keyweir"), ("/keyweir", "/keyweir"), ("/keyweir/a/b", "/keyweir/a")]
+    {
+        let refused = render(&spec(path, prefix), &cluster()).expect_err(path);
+        assert_eq!(refused[0].field, "spec.source.etcd.paths[1]");
+        assert!(refused[0].text.contains("use another path"), "{}", refused[0]);
+    }
+    for (path, prefix) in [("/shop", "/shop2"), ("/shop2", "/shop"), ("/shop/a", "/shop/keyweir")] {
+        assert!(render(&spec(path, prefix), &cluster()).is_ok(), "{path} beside {prefix}");
+    }
+}
+
+#[test]
+fn members_of_an_etcd_source_have_nowhere_to_park_records() {
+    let spec = |more: &str| {
+        let meet = "coordination: {type: Etcd, etcd: {endpoints: ['http://b:1']}}";
+        with(&format!(
+            "source: {{kafka: null, etcd: {{endpoints: ['http://a:1'], paths: [/p]}}}}\n{meet}\n{more}"
+        ))
+    };
+    for (more, field) in [
+        ("", "spec.onExhausted"),
+        ("onExhausted: {action: Park}", "spec.onExhausted"),
+        ("onExhausted: {action: Stop}\nonUndecodable: {action: Park}", "spec.onUndecodable"),
+        ("onExhausted: {action: Stop}\nonUnknown: {action: Park}", "spec.onUnknown"),
+    ] {
+        let refused = render(&spec(more), &cluster()).expect_err(more);
+        let fields: Vec<_> = refused.iter().map(|mistake| mistake.field.as_str()).collect();
+        assert_eq!(fields, [field], "{more}");
+    }
+    assert!(render(&spec("onExhausted: {action: Skip}"), &cluster()).is_ok());
+    let local = Environment::local("/secrets".into(), Local::default());
+    assert!(render(&spec(""), &local).is_ok(), "a laptop has a data directory");
 }
 
 #[test]

@@ -85,6 +85,11 @@ fn properties() -> Vec<Case> {
 }
 
 fn etcd() -> Vec<Case> {
+    let paths = |paths: &str| {
+        format!("source: {{kafka: null, etcd: {{endpoints: ['http://etcd:2379'], paths: {paths}}}}}")
+    };
+    let etcd = ETCD.replace("{}", "http://etcd:2379");
+    let every = etcd.replace("paths:", "delivery: Every, paths:");
     let with_tls = "source: {kafka: null, etcd: {endpoints: ['{}'], paths: [/orders], tls: {ca: null}}}";
     vec![
         case("spec.source.etcd", "make all endpoints https")
@@ -96,6 +101,17 @@ fn etcd() -> Vec<Case> {
             "source: {kafka: null, etcd: {endpoints: ['http://a:2379'], paths: [/orders], slots: 64}}",
             "source: {kafka: null, etcd: {endpoints: ['http://a:2379'], paths: [/orders], slots: 65}}",
         ),
+        case("spec.source.etcd", "remove the paths that lie below another one")
+            .accepts(paths("[/orders, /orders2, /refunds/a, /refunds/ab]"))
+            .refuses(paths("[/orders, /orders/new]"))
+            .refuses(paths("[/a/b/c, /x, /a]")),
+        case("spec", "delivery: Latest is about single keys")
+            .accepts(format!("{etcd}\nordering: Key"))
+            .accepts(format!("{every}\nordering: None"))
+            .accepts(format!("{every}\nkey: {{from: Header, header: etcd-kind}}"))
+            .refuses(format!("{etcd}\nordering: None"))
+            .refuses(format!("{etcd}\nordering: Partition"))
+            .refuses(format!("{etcd}\nkey: {{from: Header, header: etcd-kind}}")),
         case("spec", "an etcd source has no topics to write to")
             .accepts(format!("{}\nonExhausted: {{action: Park}}", ETCD.replace("{}", "http://a:2379")))
             .accepts("outputs: [{name: a, kafka: {topic: a}}]")

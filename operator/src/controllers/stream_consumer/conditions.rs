@@ -1,7 +1,7 @@
 //! From what is wanted and what is there to the conditions of the status. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use keyweir_contract::worker_config::RunState;
+use keyweir_contract::{source::Delivery, worker_config::RunState};
 use keyweir_crds::status::ShardsStatus;
 
 use super::{
@@ -43,6 +43,8 @@ pub mod condition {
     pub const COORDINATION: &str = "CoordinationReachable";
     /// Whether the handler answers.
     pub const HANDLER: &str = "HandlerHealthy";
+    /// Whether changes were compacted before they could be delivered; only where each one was asked for.
+    pub const HISTORY_LOST: &str = "HistoryLost";
     /// Whether it was asked to take no records.
     pub const PAUSED: &str = "Paused";
 }
@@ -87,6 +89,7 @@ pub fn applied(
     view.source(&mut set);
     view.coordination(&mut set);
     view.handler(&mut set);
+    view.history(&mut set);
     view.paused(&mut set);
     view.ready(&mut set);
     set.into_list()
@@ -204,6 +207,21 @@ impl View<'_> {
 
     fn said_of(&self, about: &str) -> Option<&Said> {
         self.picture.and_then(|picture| picture.trouble_with(about))
+    }
+
+    fn history(&self, set: &mut Conditions) {
+        if self.valid.delivery() != Some(Delivery::Every) {
+            return set.clear(condition::HISTORY_LOST);
+        }
+        match self.picture.map(|picture| picture.history_lost) {
+            None => set.set(condition::HISTORY_LOST, Truth::Unknown, "NoAnswer", NOBODY),
+            Some(0) => set.set(condition::HISTORY_LOST, Truth::False, "Complete", ""),
+            Some(lost) => {
+                let message =
+                    format!("{lost} slots went on with what stood after etcd had compacted their history");
+                set.set(condition::HISTORY_LOST, Truth::True, "Compacted", message);
+            }
+        }
     }
 
     fn paused(&self, set: &mut Conditions) {

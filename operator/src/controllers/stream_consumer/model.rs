@@ -1,7 +1,10 @@
 //! [`ValidStreamConsumer`]: an object that can be built. After validation the raw spec is not looked at again.
 
 use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::util::intstr::IntOrString};
-use keyweir_contract::worker_config::{RunState, WorkerConfig};
+use keyweir_contract::{
+    source::{Delivery, Source},
+    worker_config::{RunState, WorkerConfig},
+};
 
 use super::dereference::Earlier;
 use crate::{
@@ -73,6 +76,14 @@ impl ValidStreamConsumer {
     pub fn name(&self) -> Name {
         let object = &self.config.object;
         Name { namespace: object.namespace.clone(), name: object.name.clone() }
+    }
+
+    /// What is delivered of an etcd source; `None` = it has another source.
+    pub fn delivery(&self) -> Option<Delivery> {
+        match &self.config.fixed.source {
+            Source::Etcd(etcd) => Some(etcd.delivery),
+            Source::Kafka(_) | Source::Embedded(_) => None,
+        }
     }
 
     /// Whether records are taken.

@@ -208,12 +208,12 @@ fn with_defaults(consumer: &StreamConsumer, settings: &Settings) -> StreamConsum
     whole
 }
 
-/// An embedded log lies in a data directory. A single member of a broker needs none, unless the user gives one:
-/// checkpoints in the group's offsets outlive a pod's own directory.
+/// An embedded log lies in a data directory, and so do the checkpoints of a single reader of etcd. A single member of a
+/// broker needs none, unless the user gives one: checkpoints in the group's offsets outlive a pod's own directory.
 fn keeps_data(config: &WorkerConfig, spec: &StreamConsumerSpec) -> bool {
     let given = || spec.pod.volumes.iter().any(|volume| volume.get("name") == Some(&DATA_VOLUME.into()));
     let single = config.fixed.coordination == Coordination::None;
-    single && (matches!(config.fixed.source, Source::Embedded(_)) || given())
+    single && (matches!(config.fixed.source, Source::Embedded(_) | Source::Etcd(_)) || given())
 }
 
 /// One worker at most where members can't meet.
