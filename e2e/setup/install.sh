@@ -65,6 +65,7 @@ test() {
   tool mvn maven
   tool etcd etcd-server
   tool redis-server redis-server
+  compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || want libfaketime libfaketime
   cluster
 }
 # A runtime, network plugins, and the tools that they and the scripts call. Kubernetes itself is built from modules.

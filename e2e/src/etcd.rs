@@ -277,6 +277,25 @@ impl Etcd {
         Ok(revision)
     }
 
+    /// Writes a key; gives the revision.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn put(&self, key: &str, value: &str) -> Result<i64, EtcdError> {
+        let body = json!({"key": base64(key.as_bytes()), "value": base64(value.as_bytes())});
+        let answer = self.call("/v3/kv/put", &body)?;
+        let revision = answer.pointer("/header/revision").and_then(Value::as_str);
+        Ok(revision.and_then(|text| text.parse().ok()).unwrap_or_default())
+    }
+
+    /// Deletes a key.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn delete(&self, key: &str) -> Result<(), EtcdError> {
+        self.call("/v3/kv/deleterange", &json!({"key": base64(key.as_bytes())})).map(drop)
+    }
+
     /// Adds a root user and a user who may read and write one prefix, and turns authentication on.
     /// Passwords are `<name>-secret`.
     ///
@@ -351,7 +370,7 @@ fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     vec![0]
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {

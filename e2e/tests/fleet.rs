@@ -2,6 +2,10 @@
 //! workers changes, when they die, freeze or are cut off. `keyweir verify` judges all event logs together.
 #![allow(clippy::unwrap_used, reason = "a test says by panicking what did not hold")]
 
+#[path = "fleet/clocks.rs"]
+mod clocks;
+#[path = "fleet/etcd_source.rs"]
+mod etcd_source;
 #[path = "fleet/faults.rs"]
 mod faults;
 #[path = "fleet/killer.rs"]

@@ -63,7 +63,7 @@ pub enum Step {
     Started,
     /// A handler answered, or was cancelled.
     Ended,
-    /// No attempt could save it, and where its road ends is durable.
+    /// It is not handled, and where its road ends is durable.
     SetAside,
     /// A shard is owned from now on.
     Owned,
@@ -87,7 +87,7 @@ pub enum Ending {
     Cancelled,
 }
 
-/// Where the road of a record ends that no attempt could save.
+/// Where the road of a record ends that was not handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Road {
@@ -97,6 +97,8 @@ pub enum Road {
     Parked,
     /// Dropped, because the policy says so.
     Skipped,
+    /// A newer change of its key took its place.
+    Superseded,
 }
 
 /// Why the event log could not be opened.
@@ -211,6 +213,7 @@ impl Observer for EventLog {
                 Aside::DeadLettered => Road::DeadLettered,
                 Aside::Parked => Road::Parked,
                 Aside::Skipped => Road::Skipped,
+                Aside::Superseded => Road::Superseded,
             });
         }
         self.write(&line);

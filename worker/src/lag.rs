@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_core::ShardId;
-use keyweir_engine::ports::Source;
-use keyweir_engine::pump::PumpHandle;
+use keyweir_engine::ports::{Bounds, Source};
+use keyweir_engine::pump::{PumpHandle, ShardSnapshot};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -27,9 +27,8 @@ pub(crate) async fn follow(
     cancel: CancellationToken,
 ) {
     loop {
-        let owned: Vec<_> =
-            pump.snapshot().shards.iter().map(|shard| (Arc::clone(&shard.id), shard.frontier)).collect();
-        let ids: Vec<ShardId> = owned.iter().map(|(id, _)| (**id).clone()).collect();
+        let owned = pump.snapshot().shards.clone();
+        let ids: Vec<ShardId> = owned.iter().map(|shard| (*shard.id).clone()).collect();
         // Without a shard there is nothing to be behind of, and so nothing to be told.
         if ids.is_empty() {
             lag.send_if_modified(|known| known.take().is_some());
@@ -42,15 +41,16 @@ pub(crate) async fn follow(
             };
             let found = match bounds {
                 Ok(bounds) => {
-                    let shards: Vec<_> = owned
-                        .into_iter()
-                        .zip(bounds)
-                        .map(|((id, frontier), bounds)| {
-                            let behind = bounds.end.0.saturating_sub(frontier.0.max(bounds.first.0));
-                            (id, u64::try_from(behind).unwrap_or(0))
-                        })
-                        .collect();
-                    Some(Lag { records: shards.iter().map(|(_, records)| records).sum(), shards })
+                    let counts = source.counts_records();
+                    let behind = |(shard, bounds): (&ShardSnapshot, Bounds)| {
+                        let records = if counts { distance(shard, bounds) } else { in_sight(shard)? };
+                        Some((Arc::clone(&shard.id), records))
+                    };
+                    let shards: Option<Vec<_>> = owned.iter().zip(bounds).map(behind).collect();
+                    shards.map(|shards| Lag {
+                        records: shards.iter().map(|(_, records)| records).sum(),
+                        shards,
+                    })
                 }
                 Err(error) => {
                     tracing::debug!(error = keyweir_engine::error_chain(&error), "the lag is not known");
@@ -66,4 +66,16 @@ pub(crate) async fn follow(
             () = tokio::time::sleep(interval) => {}
         }
     }
+}
+
+fn distance(shard: &ShardSnapshot, bounds: Bounds) -> u64 {
+    let behind = bounds.end.0.saturating_sub(shard.frontier.0.max(bounds.first.0));
+    u64::try_from(behind).unwrap_or(0)
+}
+
+/// Where offsets count nothing, what is not read yet is not known: a source that tells each change at once has read
+/// all there is, unless it had to stop, or has not begun.
+fn in_sight(shard: &ShardSnapshot) -> Option<u64> {
+    let reads = shard.caught_up && !shard.held_back && !shard.paused;
+    reads.then_some(shard.outstanding as u64)
 }

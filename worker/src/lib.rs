@@ -19,6 +19,7 @@ mod membership;
 mod meter;
 mod metrics;
 mod missing;
+mod nowhere;
 mod object;
 mod purge;
 mod reach;

@@ -31,6 +31,11 @@ const COUNTERS: &[CounterRow] = &[
     ("keyweir_records_dead_lettered", "Records written to a dead-letter topic", |c| c.dead_lettered),
     ("keyweir_records_parked", "Records parked", |c| c.parked),
     ("keyweir_records_skipped", "Records dropped because the policy says Skip", |c| c.skipped),
+    (
+        "keyweir_records_superseded",
+        "Records that a newer one of their key replaced, by delivery: Latest",
+        |c| c.superseded,
+    ),
     ("keyweir_records_undecodable", "Records that could not be decoded", |c| c.undecodable),
     ("keyweir_records_unroutable", "Records that no route takes", |c| c.unroutable),
     ("keyweir_handler_timeouts", "Attempts that ended by the time-out", |c| c.timeouts),
@@ -50,6 +55,9 @@ const COUNTERS: &[CounterRow] = &[
     ("keyweir_hooks_failed", "Hooks that panicked", |c| c.failed_hooks),
     ("keyweir_records_recalled", "Records read again whose content had been given back", |c| c.recalled),
     ("keyweir_records_gone", "Records that the log dropped before they were read again", |c| c.gone),
+    ("keyweir_source_resyncs", "Shards read anew, because the history they needed was compacted", |c| {
+        c.resyncs
+    }),
 ];
 
 type GaugeRow = (&'static str, &'static str, fn(&ObjectView, &Snapshot) -> Option<f64>);

@@ -142,7 +142,7 @@ async fn read(store: &dyn LeaseStore, prefix: &ObjectPrefix) -> Result<(View, St
 /// How far each shard is behind its durable frontier. A source that does not answer leaves it unknown.
 async fn lags(source: Option<Arc<dyn Source>>, stored: &Stored, view: &View) -> BTreeMap<ShardId, u64> {
     let ids: Vec<ShardId> = view.placeables().into_iter().map(|shard| shard.id).collect();
-    let Some(source) = source.filter(|_| !ids.is_empty()) else {
+    let Some(source) = source.filter(|source| source.counts_records() && !ids.is_empty()) else {
         return BTreeMap::new();
     };
     let Ok(bounds) = source.bounds(&ids).await else {

@@ -9,13 +9,15 @@ use std::time::Duration;
 use keyweir_contract::WorkerConfig;
 use keyweir_contract::keys::ObjectPrefix;
 use keyweir_contract::source::{
-    Coordination, EmbeddedSource, KafkaSource as KafkaConfig, Source as SourceConfig, StartAt as StartConfig,
+    Coordination, Delivery, EmbeddedSource, EtcdSource as EtcdConfig, EtcdStart, KafkaSource as KafkaConfig,
+    Source as SourceConfig, StartAt as StartConfig,
 };
 use keyweir_embedded::{DataDir, OpenError, TopicOptions};
 use keyweir_engine::ownership::LeaseCheckpoints;
 use keyweir_engine::ports::{CheckpointStore, LeaseStore, ParkedStore, Recall, Source, StartAt};
 use keyweir_engine::pump::Ports;
 use keyweir_etcd::EtcdStore;
+use keyweir_etcd::source::{PrefixReader, PrefixSource, Settings as PrefixSettings};
 use keyweir_handlers::{AnyHandler, BuildError, HandlerContext, Registry};
 use keyweir_kafka::{
     ConfigError, Connection, GroupCheckpoints, KafkaParked, KafkaProducer, KafkaReader, KafkaRecall,
@@ -23,10 +25,17 @@ use keyweir_kafka::{
 };
 
 use crate::event_log::{EventLog, EventLogError};
+use crate::nowhere::Nowhere;
 use crate::sources::AnyReader;
 
 /// How long a write to Kafka is tried before it counts as failed (and is then tried again, visibly).
 const DELIVERY: Duration = Duration::from_secs(5);
+
+/// How long a call to an etcd source may take: a page of its largest values takes a while.
+const ETCD_CALL: Duration = Duration::from_secs(10);
+
+/// How often the slots of an etcd source are looked up, which never change.
+const SLOTS_ARE_FIXED: Duration = Duration::from_secs(3600);
 
 /// Why an object could not be started. All of these need a person.
 #[derive(Debug, thiserror::Error)]
@@ -102,13 +111,17 @@ pub(crate) async fn build(
             let (reader, ports) = embedded_adapters(config, embedded, directory).await?;
             (reader, ports, start_at(&embedded.start_at), Duration::from_secs(1))
         }
-        SourceConfig::Etcd(_) => {
-            let what = "the etcd source needs a worker of a later version".to_owned();
-            return Err(StartError::Unsupported { what });
+        SourceConfig::Etcd(etcd) => {
+            let (reader, ports) = etcd_adapters(config, etcd, directory, fleet.as_ref())?;
+            let start = match etcd.start_at {
+                EtcdStart::ListThenFollow => StartAt::Earliest,
+                EtcdStart::Now => StartAt::Latest,
+            };
+            (reader, ports, start, SLOTS_ARE_FIXED)
         }
     };
     if let Some(fleet) = &fleet {
-        ports.checkpoints = Arc::new(LeaseCheckpoints::new(Arc::clone(&fleet.store), fleet.prefix.clone()));
+        ports.checkpoints = fleet.checkpoints();
     }
     Ok(Adapters { reader, ports, handlers, observer, start, discovery, fleet })
 }
@@ -118,6 +131,12 @@ pub(crate) struct Fleet {
     pub(crate) store: Arc<dyn LeaseStore>,
     pub(crate) prefix: ObjectPrefix,
     pub(crate) ttl: Duration,
+}
+
+impl Fleet {
+    fn checkpoints(&self) -> Arc<dyn CheckpointStore> {
+        Arc::new(LeaseCheckpoints::new(Arc::clone(&self.store), self.prefix.clone()))
+    }
 }
 
 /// Where the members of an object meet; `None` = it has one at most.
@@ -136,11 +155,16 @@ pub(crate) fn fleet(config: &WorkerConfig) -> Option<Fleet> {
 
 /// The cold half of an object's source, to be looked at from outside; `None` = it lies in a data directory.
 pub(crate) fn source(config: &WorkerConfig) -> Option<Arc<dyn Source>> {
-    let SourceConfig::Kafka(kafka) = &config.fixed.source else {
-        return None;
-    };
-    let connection = Connection::new(kafka.endpoint.clone(), format!("keyweir-{}", config.object.name));
-    Some(Arc::new(KafkaSource::new(connection, kafka.topics.clone(), &kafka.group, Mirroring::Mirror)))
+    match &config.fixed.source {
+        SourceConfig::Kafka(kafka) => {
+            let connection =
+                Connection::new(kafka.endpoint.clone(), format!("keyweir-{}", config.object.name));
+            let topics = kafka.topics.clone();
+            Some(Arc::new(KafkaSource::new(connection, topics, &kafka.group, Mirroring::Mirror)))
+        }
+        SourceConfig::Etcd(etcd) => Some(Arc::new(prefix_source(etcd))),
+        SourceConfig::Embedded(_) => None,
+    }
 }
 
 /// Where such a source's shards start that were never read.
@@ -221,6 +245,42 @@ async fn embedded_adapters(
         parked: Some(Arc::new(directory.parked(&object))),
     };
     Ok((AnyReader::Embedded(reader), ports))
+}
+
+fn etcd_adapters(
+    config: &WorkerConfig,
+    etcd: &EtcdConfig,
+    directory: Option<&DataDir>,
+    fleet: Option<&Fleet>,
+) -> Result<(AnyReader, Ports), StartError> {
+    let object = object_name(config);
+    let checkpoints = match (fleet, directory) {
+        (Some(fleet), _) => fleet.checkpoints(),
+        (None, Some(directory)) => Arc::new(directory.checkpoints(&object)) as Arc<dyn CheckpointStore>,
+        (None, None) => {
+            let what = "an etcd source needs a place for its checkpoints: set coordination.type: Etcd, or give a \
+                        data directory with --data DIR";
+            return Err(StartError::Unsupported { what: what.to_owned() });
+        }
+    };
+    let settings = PrefixSettings {
+        slots: etcd.slots,
+        every: etcd.delivery == Delivery::Every,
+        page_size: etcd.page_size,
+        watch_buffer: etcd.watch_buffer,
+        deadline: ETCD_CALL,
+    };
+    let connection = keyweir_etcd::Connection::new(etcd.endpoint.clone(), ETCD_CALL);
+    let reader = PrefixReader::new(connection, settings, read_ahead(config));
+    let parked = directory.map(|directory| Arc::new(directory.parked(&object)) as Arc<dyn ParkedStore>);
+    let source = Arc::new(prefix_source(etcd));
+    let ports = Ports { source, checkpoints, producer: Arc::new(Nowhere), parked, recall: None };
+    Ok((AnyReader::Etcd(reader), ports))
+}
+
+fn prefix_source(etcd: &EtcdConfig) -> PrefixSource {
+    let connection = keyweir_etcd::Connection::new(etcd.endpoint.clone(), ETCD_CALL);
+    PrefixSource::new(connection, etcd.paths.clone(), etcd.slots)
 }
 
 /// Whether a configuration's handlers can be had: asked before a running object gives way to a changed one.

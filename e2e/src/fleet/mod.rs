@@ -1,4 +1,4 @@
-//! A fleet: real worker processes of one object on a real Kafka and a real etcd, started, stopped, killed and
+//! A fleet: real worker processes of one object on a real Kafka and a real etcd, or on etcd alone, started, stopped, killed and
 //! frozen under load; at the end `keyweir verify` judges the event logs of all of them together.
 //!
 //! ```text
@@ -8,12 +8,14 @@
 //! The programs are those of `cargo build --release --locked --workspace --bins`.
 
 mod changes;
+mod error;
 mod link;
 mod load;
 mod meter;
 mod proof;
 mod timeline;
 mod worker;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,6 +27,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 pub use changes::{Cost, CostTable, Crew, Trial};
+pub use error::FleetError;
 pub use link::Link;
 pub use load::unix_millis;
 pub use load::{Load, Sent};
@@ -32,58 +35,15 @@ pub use meter::Meter;
 pub use proof::{Broken, Findings};
 pub use timeline::{Latencies, Timeline};
 pub use worker::Worker;
+pub use writes::Writes;
 
-use crate::kafka::{Kafka, KafkaError, unique};
-use crate::process::{self, ProcessError};
+use crate::kafka::{Kafka, unique};
+use crate::process;
 use crate::scratch::Scratch;
 use crate::wait;
 
 /// How long anything may take that should happen soon: generous, since the machine may be busy with everything else.
 const SOON: Duration = Duration::from_secs(60);
-
-/// Why a fleet can't do what a test wants.
-#[derive(Debug, thiserror::Error)]
-pub enum FleetError {
-    /// Files or ports could not be had.
-    #[error("failed to prepare the fleet")]
-    Prepare(#[source] io::Error),
-    /// The cluster refused.
-    #[error("failed to ask the broker")]
-    Kafka(#[source] KafkaError),
-    /// A program could not be started, signalled or stopped; or it ended by itself.
-    #[error("failed to control a program of the fleet")]
-    Process(#[source] ProcessError),
-    /// What was waited for did not come.
-    #[error("failed to wait for the fleet: {state}")]
-    Late {
-        /// What was waited for.
-        #[source]
-        source: wait::TimedOut,
-        /// How it stood instead.
-        state: String,
-    },
-    /// A program said something that is no JSON.
-    #[error("failed to understand what {program} said: {said}")]
-    Answer {
-        /// Which program.
-        program: &'static str,
-        /// What it said.
-        said: String,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A worker that was asked to end did not end well.
-    #[error("failed to end worker {worker} in order: {status}; its last lines:\n{log}")]
-    Unclean {
-        /// Which worker.
-        worker: usize,
-        /// How it ended.
-        status: std::process::ExitStatus,
-        /// The end of its log.
-        log: String,
-    },
-}
 
 /// What a fleet is made of.
 #[derive(Debug, Clone)]
@@ -109,11 +69,19 @@ impl Default for FleetOptions {
     }
 }
 
+/// Where a fleet's records come from.
+#[derive(Debug)]
+enum Origin {
+    Kafka(Kafka),
+    /// A path of the etcd at that endpoint.
+    Etcd(String),
+}
+
 /// Workers of one object. Dropping it kills them and removes their files.
 #[derive(Debug)]
 pub struct Fleet {
     dir: Scratch,
-    kafka: Kafka,
+    origin: Origin,
     name: String,
     topic: String,
     partitions: i32,
@@ -128,10 +96,45 @@ impl Fleet {
     /// # Errors
     /// When the broker refuses, or the manifest is wrong.
     pub fn make(kafka: Kafka, etcd: &str, options: &FleetOptions) -> Result<Fleet, FleetError> {
-        let dir = Scratch::make("fleet").map_err(FleetError::Prepare)?;
         let name = unique("fleet");
         kafka.create_topic(&name, options.partitions, &[]).map_err(FleetError::Kafka)?;
-        let manifest = manifest(&name, &kafka, etcd, options);
+        let source = json!({"kafka": {
+            "bootstrapServers": [kafka.bootstrap()],
+            "topics": [name],
+            "group": name,
+            "partitionDiscoveryInterval": "2s",
+        }});
+        let topic = name.clone();
+        Fleet::rendered(name, topic, Origin::Kafka(kafka), source, etcd, options)
+    }
+
+    /// The same on every change below a path of that etcd from now on; its slots are the options' partitions.
+    ///
+    /// # Errors
+    /// When the manifest is wrong.
+    pub fn make_on_etcd(etcd: &str, options: &FleetOptions) -> Result<Fleet, FleetError> {
+        let name = unique("fleet");
+        let path = format!("/things/{name}");
+        let source = json!({"etcd": {
+            "endpoints": [etcd],
+            "paths": [path],
+            "slots": options.partitions,
+            "delivery": "Every",
+            "startAt": "Now",
+        }});
+        Fleet::rendered(name, path, Origin::Etcd(etcd.to_owned()), source, etcd, options)
+    }
+
+    fn rendered(
+        name: String,
+        topic: String,
+        origin: Origin,
+        source: Value,
+        etcd: &str,
+        options: &FleetOptions,
+    ) -> Result<Fleet, FleetError> {
+        let dir = Scratch::make("fleet").map_err(FleetError::Prepare)?;
+        let manifest = manifest(&name, source, etcd, options);
         let path = dir.path().join("manifest.yaml");
         std::fs::write(&path, manifest.to_string()).map_err(FleetError::Prepare)?;
         let mut render = Command::new(program("keyweir"));
@@ -145,11 +148,10 @@ impl Fleet {
         // A pod has no data directory.
         config["fixed"]["process"]["dataDirectory"] = Value::Null;
         let partitions = options.partitions;
-        let topic = name.clone();
-        Ok(Fleet { dir, kafka, name, topic, partitions, config, workers: BTreeMap::new(), started: 0 })
+        Ok(Fleet { dir, origin, name, topic, partitions, config, workers: BTreeMap::new(), started: 0 })
     }
 
-    /// Its topic; the group has the same name.
+    /// Its topic, the group has the same name; or its path.
     #[must_use]
     pub fn topic(&self) -> &str {
         &self.topic
@@ -167,10 +169,11 @@ impl Fleet {
         self.dir.path().join("manifest.yaml")
     }
 
-    /// Its cluster.
-    #[must_use]
-    pub fn kafka(&self) -> &Kafka {
-        &self.kafka
+    fn kafka(&self) -> Result<&Kafka, FleetError> {
+        match &self.origin {
+            Origin::Kafka(kafka) => Ok(kafka),
+            Origin::Etcd(_) => Err(FleetError::Prepare(io::Error::other("this fleet reads etcd"))),
+        }
     }
 
     /// The workers that run, by their numbers.
@@ -203,7 +206,19 @@ impl Fleet {
         let mut config = self.config.clone();
         change(&mut config);
         let number = self.started;
-        let worker = Worker::start(number, self.dir.path(), config)?;
+        let worker = Worker::start(number, self.dir.path(), config, &[])?;
+        self.started += 1;
+        self.workers.insert(number, worker);
+        Ok(number)
+    }
+
+    /// Starts a worker with more variables in its environment.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_in(&mut self, environment: &[(&str, &str)]) -> Result<usize, FleetError> {
+        let number = self.started;
+        let worker = Worker::start(number, self.dir.path(), self.config.clone(), environment)?;
         self.started += 1;
         self.workers.insert(number, worker);
         Ok(number)
@@ -222,6 +237,25 @@ impl Fleet {
             return Ok(());
         }
         Err(FleetError::Unclean { worker: number, status, log: worker.log_tail(40) })
+    }
+
+    /// Asks several workers to end at once (SIGTERM), and waits for all of them.
+    ///
+    /// # Errors
+    /// When one does not end in order.
+    pub fn leave_together(&mut self, numbers: &[usize]) -> Result<(), FleetError> {
+        for number in numbers {
+            self.signal(*number, Signal::SIGTERM)?;
+        }
+        for number in numbers {
+            let Some(mut worker) = self.workers.remove(number) else { continue };
+            let status = wait::some("the end of a worker", SOON, || worker.ended())
+                .map_err(|source| FleetError::Late { source, state: worker.log_tail(40) })?;
+            if !status.success() {
+                return Err(FleetError::Unclean { worker: *number, status, log: worker.log_tail(40) });
+            }
+        }
+        Ok(())
     }
 
     /// Kills a worker (SIGKILL).
@@ -340,8 +374,36 @@ impl Fleet {
     /// # Errors
     /// When no producer can be made.
     pub fn load(&self, records_per_second: u32, keys: u32) -> Result<Load, FleetError> {
-        Load::start(&self.kafka, &self.topic, self.partitions, records_per_second, keys)
+        Load::start(self.kafka()?, &self.topic, self.partitions, records_per_second, keys)
             .map_err(FleetError::Kafka)
+    }
+
+    /// Begins to change keys below its path; it must read etcd.
+    ///
+    /// # Errors
+    /// When it reads something else.
+    pub fn writes(&self, writes_per_second: u32, keys: u32) -> Result<Writes, FleetError> {
+        match &self.origin {
+            Origin::Etcd(endpoint) => {
+                let slots = self.partitions.unsigned_abs();
+                Ok(Writes::start(endpoint, &self.topic, slots, writes_per_second, keys))
+            }
+            Origin::Kafka(_) => Err(FleetError::Prepare(io::Error::other("this fleet reads Kafka"))),
+        }
+    }
+
+    /// Waits until everything that was sent is done, as the event logs say it.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub fn handled(&self, sent: &[Sent], within: Duration) -> Result<(), FleetError> {
+        let mut missing = sent.len();
+        wait::until("everything that was sent is done", within, || {
+            let done = proof::done(&self.event_logs()).unwrap_or_default();
+            missing = sent.iter().filter(|sent| !done.contains(&(sent.partition, sent.offset))).count();
+            missing == 0
+        })
+        .map_err(|source| FleetError::Late { source, state: format!("{missing} of {} are not", sent.len()) })
     }
 
     /// Waits until everything that was sent is complete, as the group's offsets say it.
@@ -349,9 +411,10 @@ impl Fleet {
     /// # Errors
     /// When it does not come to that.
     pub fn drained(&self, within: Duration) -> Result<(), FleetError> {
+        let kafka = self.kafka()?;
         let mut lag = Ok(0);
         wait::until("a lag of 0", within, || {
-            lag = self.kafka.lag(&self.name, &self.topic);
+            lag = kafka.lag(&self.name, &self.topic);
             matches!(lag, Ok(0))
         })
         .map_err(|source| FleetError::Late { source, state: format!("the lag is {lag:?}") })
@@ -420,14 +483,9 @@ impl Crew for Fleet {
     }
 }
 
-fn manifest(name: &str, kafka: &Kafka, etcd: &str, options: &FleetOptions) -> Value {
+fn manifest(name: &str, source: Value, etcd: &str, options: &FleetOptions) -> Value {
     let mut spec = json!({
-        "source": {"kafka": {
-            "bootstrapServers": [kafka.bootstrap()],
-            "topics": [name],
-            "group": name,
-            "partitionDiscoveryInterval": "2s",
-        }},
+        "source": source,
         "coordination": {
             "type": "Etcd",
             "etcd": {"endpoints": [etcd], "prefix": "/keyweir/fleets"},

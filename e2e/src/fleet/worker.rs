@@ -25,7 +25,12 @@ pub(super) fn event_log(dir: &Path, number: usize) -> PathBuf {
 }
 
 impl Worker {
-    pub(super) fn start(number: usize, dir: &Path, mut config: Value) -> Result<Worker, FleetError> {
+    pub(super) fn start(
+        number: usize,
+        dir: &Path,
+        mut config: Value,
+        environment: &[(&str, &str)],
+    ) -> Result<Worker, FleetError> {
         let port = Port::take().map_err(FleetError::Prepare)?;
         let events = event_log(dir, number);
         // One that is killed before its first record has a log all the same.
@@ -36,6 +41,7 @@ impl Worker {
         std::fs::write(&path, config.to_string()).map_err(FleetError::Prepare)?;
         let mut command = Command::new(program("keyweir-worker"));
         command.arg("--config").arg(&path).args(["--member", &format!("worker-{number}")]);
+        command.envs(environment.iter().copied());
         let log = dir.join(format!("worker-{number}.log"));
         let process = Process::start(&format!("worker {number}"), command, &log);
         Ok(Worker { process: process.map_err(FleetError::Process)?, port })
@@ -81,6 +87,10 @@ impl Worker {
 
     pub(super) fn stop(&mut self, within: Duration) -> Result<ExitStatus, FleetError> {
         self.process.stop(within).map_err(FleetError::Process)
+    }
+
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.ended()
     }
 
     pub(super) fn kill9(&mut self) -> Result<(), FleetError> {

@@ -11,12 +11,13 @@
 //!
 //! A record that is handled again under a newer fence is a duplicate: counted, not blamed. So is what a frozen or
 //! cut-off member could not recall, as long as it cancels it when it finds out that the shard is no longer its own. A
-//! record that was dead-lettered, parked or skipped is not lost; released, it may come out of its order. What the last
+//! record that was dead-lettered, parked, skipped or superseded is not lost; released, it may come out of its order. What the last
 //! owner had read and not finished is unfinished, not lost: only `--expect` can tell that nothing more will come.
 
 mod findings;
 mod logs;
 mod oracle;
+mod states;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -70,6 +70,8 @@ struct ShardStatus {
     /// Records behind the frontier. Absent = unknown, never 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<u64>,
+    /// Since this worker owns it, changes were lost that its source can no longer show.
+    history_lost: bool,
 }
 
 async fn list(State(desk): State<Desk>) -> Json<Vec<ObjectStatus>> {
@@ -110,6 +112,7 @@ fn status(view: &ObjectView) -> ObjectStatus {
         outstanding: shard.outstanding,
         paused: shard.paused,
         lag: lag_of(&shard.id),
+        history_lost: shard.history_lost,
     });
     ObjectStatus {
         name: view.name().to_owned(),

@@ -7,11 +7,12 @@ use keyweir_core::Fence;
 use keyweir_worker::event_log::{Ending, Line, Step};
 
 use super::findings::{Findings, Kind};
+use super::states::States;
 use crate::send::Sent;
 
 const POLLED: u8 = 1;
 const DONE: u8 = 2;
-/// It was dead-lettered, parked or skipped.
+/// It was dead-lettered, parked, skipped or superseded.
 const ASIDE: u8 = 4;
 /// It was set aside and is handled again, out of its order.
 const RELEASED: u8 = 8;
@@ -23,9 +24,7 @@ const DONE_NOW: u8 = 32;
 /// What is known of one shard.
 #[derive(Default)]
 struct Shard {
-    /// Offset of the first state.
-    base: i64,
-    states: VecDeque<u8>,
+    states: States,
     owners: HashMap<Fence, Arc<str>>,
     newest: Option<(Fence, u64)>,
     lanes: HashMap<u64, Lane>,
@@ -62,18 +61,7 @@ impl Lane {
 
 impl Shard {
     fn state(&mut self, offset: i64) -> &mut u8 {
-        if self.states.is_empty() {
-            self.base = offset;
-        }
-        while offset < self.base {
-            self.states.push_front(0);
-            self.base -= 1;
-        }
-        let place = (offset - self.base) as usize;
-        if place >= self.states.len() {
-            self.states.resize(place + 1, 0);
-        }
-        &mut self.states[place]
+        self.states.of(offset)
     }
 
     /// A newer fence begins: what was polled and done under the older one is history.
@@ -81,7 +69,7 @@ impl Shard {
         if fence > self.fence {
             self.fence = fence;
             self.furthest = None;
-            self.states.iter_mut().for_each(|state| *state &= !(CURRENT | DONE_NOW | RELEASED));
+            self.states.each_mut(|state| *state &= !(CURRENT | DONE_NOW | RELEASED));
         }
     }
 }
@@ -145,14 +133,13 @@ impl Oracle {
         findings.keys = self.keys.len() as u64;
         for ((topic, partition), shard) in &self.shards {
             findings.fences += shard.owners.len() as u64;
-            for (place, state) in shard.states.iter().enumerate().filter(|(_, state)| **state & POLLED != 0) {
+            for (offset, state) in shard.states.iter().filter(|(_, state)| state & POLLED != 0) {
                 findings.records += 1;
                 findings.done += u64::from(state & DONE != 0);
                 findings.set_aside += u64::from(state & (DONE | ASIDE) == ASIDE);
                 if state & (DONE | ASIDE) != 0 {
                     continue;
                 }
-                let offset = shard.base + place as i64;
                 let passed =
                     state & CURRENT == 0 && shard.furthest.is_some_and(|furthest| furthest >= offset);
                 if judge && passed {
@@ -171,8 +158,7 @@ impl Oracle {
     /// Holds a record that was sent against what is known.
     pub(super) fn expect(&mut self, sent: &Sent, findings: &mut Findings) {
         let shard = self.shards.get(&(Arc::from(sent.topic.as_str()), sent.partition));
-        let place = shard.and_then(|shard| usize::try_from(sent.offset - shard.base).ok());
-        let state = shard.zip(place).and_then(|(shard, place)| shard.states.get(place));
+        let state = shard.map(|shard| shard.states.get(sent.offset));
         if state.is_none_or(|state| state & (DONE | ASIDE) == 0) {
             let Sent { topic, partition, offset, .. } = sent;
             findings.broken(Kind::Lost, || format!("{topic}/{partition}@{offset} was sent and never done"));

@@ -6,6 +6,7 @@
 
 mod changes;
 mod ends;
+mod etcd;
 mod full;
 mod inputs;
 mod kills;

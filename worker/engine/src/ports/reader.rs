@@ -62,7 +62,7 @@ pub trait Reader: Send + 'static {
 
     /// Gives back what [`Reader::notes`] gave for the checkpoint at which the shard is opened next. Called right before
     /// `open`, where there is something.
-    fn recall(&mut self, shard: ShardIndex, notes: &[u8]) {
+    fn remind(&mut self, shard: ShardIndex, notes: &[u8]) {
         let _ = (shard, notes);
     }
 

@@ -77,7 +77,7 @@ where
     fn open_reading(&mut self, index: ShardIndex, id: &ShardId, from: Offset) {
         let notes = self.shard(index).map(|shard| shard.take_notes()).unwrap_or_default();
         if !notes.is_empty() {
-            self.reader.recall(index, &notes);
+            self.reader.remind(index, &notes);
         }
         self.reader.open(index, id, from);
     }

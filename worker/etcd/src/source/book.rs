@@ -43,7 +43,7 @@ pub(super) struct Book {
 
 impl Book {
     /// What was noted with a checkpoint.
-    pub(super) fn recall(known: BTreeMap<Bytes, u64>) -> Self {
+    pub(super) fn noted(known: BTreeMap<Bytes, u64>) -> Self {
         Self { known, ..Self::default() }
     }
 
@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn book() -> Book {
-        let mut book = Book::recall([(key("a"), 1), (key("b"), 2)].into());
+        let mut book = Book::noted([(key("a"), 1), (key("b"), 2)].into());
         book.give(Offset(10), &key("a"), Some(10));
         book.give(Offset(11), &key("b"), None);
         book.give(Offset(12), &key("c"), Some(12));

@@ -30,7 +30,7 @@ pub struct PrefixReader {
     paths: Vec<(Arc<str>, Path)>,
     places: HashMap<ShardIndex, Place>,
     /// Notes for a shard that is opened next.
-    recalled: HashMap<ShardIndex, Vec<u8>>,
+    noted: HashMap<ShardIndex, Vec<u8>>,
     /// Slots that are closed; their notes are still asked for.
     closed: HashMap<ShardIndex, Slot>,
     ready: VecDeque<Intake>,
@@ -49,7 +49,7 @@ impl PrefixReader {
             room,
             paths: Vec::new(),
             places: HashMap::new(),
-            recalled: HashMap::new(),
+            noted: HashMap::new(),
             closed: HashMap::new(),
             ready: VecDeque::new(),
             turn: 0,
@@ -80,7 +80,7 @@ impl Reader for PrefixReader {
     fn open(&mut self, shard: ShardIndex, id: &ShardId, from: Offset) {
         self.close(shard);
         self.closed.remove(&shard);
-        let slot = Slot::open(shard, from, self.recalled.remove(&shard).unwrap_or_default());
+        let slot = Slot::open(shard, from, self.noted.remove(&shard).unwrap_or_default());
         self.places.insert(shard, Place { path: Arc::clone(&id.stream), slot: id.index });
         self.path(&id.stream).open(id.index, slot);
     }
@@ -113,8 +113,8 @@ impl Reader for PrefixReader {
         }
     }
 
-    fn recall(&mut self, shard: ShardIndex, notes: &[u8]) {
-        self.recalled.insert(shard, notes.to_vec());
+    fn remind(&mut self, shard: ShardIndex, notes: &[u8]) {
+        self.noted.insert(shard, notes.to_vec());
     }
 
     fn notes(&mut self, shard: ShardIndex, frontier: Offset, completed: &RangeSet) -> Vec<u8> {
@@ -127,7 +127,7 @@ impl Reader for PrefixReader {
 
     fn forget(&mut self, shard: ShardIndex) {
         self.closed.remove(&shard);
-        self.recalled.remove(&shard);
+        self.noted.remove(&shard);
     }
 
     /// Cancel-safe: it waits for a channel only, and what was taken from there is kept until it is given.

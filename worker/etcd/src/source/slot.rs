@@ -78,7 +78,7 @@ pub(super) struct Slot {
     /// The last position that was told.
     told: Place,
     /// What it was opened with, until the book is made up.
-    recalled: Vec<u8>,
+    noted: Vec<u8>,
     /// Complete above the frontier, though the book does not say so.
     ahead: BTreeMap<Bytes, Option<u64>>,
     /// Changes below this revision were given, whatever the book says.
@@ -94,7 +94,7 @@ pub(super) struct Slot {
 
 impl Slot {
     /// A slot that goes on at an offset, with what was noted there.
-    pub(super) fn open(handle: ShardIndex, from: Offset, recalled: Vec<u8>) -> Self {
+    pub(super) fn open(handle: ShardIndex, from: Offset, noted: Vec<u8>) -> Self {
         let next = Place::of(from);
         let mut slot = Self {
             handle,
@@ -104,7 +104,7 @@ impl Slot {
             booked: next,
             floor: next,
             told: next,
-            recalled: Vec::new(),
+            noted: Vec::new(),
             ahead: BTreeMap::new(),
             given_below: 0,
             has_gaps: false,
@@ -112,7 +112,7 @@ impl Slot {
             cursor: None,
             differences: 0,
         };
-        let Some(notes) = Notes::decode(&recalled) else {
+        let Some(notes) = Notes::decode(&noted) else {
             slot.begin(from);
             return slot;
         };
@@ -120,7 +120,7 @@ impl Slot {
         slot.ahead = notes.ahead;
         match notes.known {
             Some(known) => {
-                slot.book = Book::recall(known);
+                slot.book = Book::noted(known);
                 if let Some(revision) = notes.listing {
                     slot.list_at(revision);
                 }
@@ -129,7 +129,7 @@ impl Slot {
             None => {
                 slot.booked = Place::at(next.revision);
                 slot.phase = Phase::Learning(next.revision.saturating_sub(1).max(1));
-                slot.recalled = recalled;
+                slot.noted = noted;
             }
         }
         slot
@@ -250,7 +250,7 @@ impl Slot {
         self.told = self.next;
         self.book.end_listing(self.next.offset());
         self.phase = Phase::Following;
-        self.recalled.clear();
+        self.noted.clear();
         self.ahead.clear();
         self.given_below = 0;
         let differs = std::mem::take(&mut self.differences) > 0;
@@ -339,7 +339,7 @@ impl Slot {
         let unmade =
             matches!(self.phase, Phase::Learning(_)) || (self.has_gaps && self.phase == Phase::Listing(None));
         if unmade {
-            return self.recalled.clone();
+            return self.noted.clone();
         }
         let read_to = self.next.max(self.floor).offset();
         self.book.notes(read_to, frontier, completed).encode()

@@ -128,7 +128,7 @@ impl Reading {
     pub(crate) async fn go_on(&mut self, checkpoints: &[(Offset, Vec<u8>)]) {
         let shards = self.source.shards().await.unwrap();
         for ((place, shard), (from, notes)) in (0..).zip(shards).zip(checkpoints) {
-            self.reader.recall(ShardIndex(place), notes);
+            self.reader.remind(ShardIndex(place), notes);
             self.reader.open(ShardIndex(place), &shard, *from);
         }
     }

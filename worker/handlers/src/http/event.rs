@@ -20,6 +20,10 @@ use crate::time::rfc3339;
 pub(super) const DEFAULT_TYPE: &str = "io.keyweir.record";
 const TIME_LEFT: HeaderName = HeaderName::from_static("keyweir-time-left-ms");
 const HEADER_PREFIX: &str = "keyweir-header-";
+/// Names a header of the record that is too long for a request.
+const LEFT_OUT: HeaderName = HeaderName::from_static("keyweir-left-out");
+/// Most servers refuse longer headers, and with them the request.
+const LONGEST_HEADER: usize = 4096;
 /// Headers of a record that are headers of the request, too.
 const PASSED_ON: [&str; 3] = ["traceparent", "tracestate", "content-type"];
 
@@ -94,8 +98,11 @@ impl Events {
                 headers.insert(HeaderName::from_static(own), value);
                 continue;
             }
-            let name = HeaderName::try_from(format!("{HEADER_PREFIX}{}", token(name)));
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(percent(value))) {
+            let name = HeaderName::try_from(format!("{HEADER_PREFIX}{}", token(name))).ok();
+            let value = percent(value);
+            if value.len() > LONGEST_HEADER {
+                headers.extend(name.map(|name| (LEFT_OUT, HeaderValue::from(name))));
+            } else if let (Some(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
                 headers.append(name, value);
             }
         }
@@ -218,7 +225,8 @@ mod tests {
     #[test]
     fn the_protocol_document_names_every_header() {
         let draft = Draft::new("t", 0, 1).header("traceparent", "1").header("tracestate", "1");
-        let every = [headers(&draft.clone().key("k")), headers(&draft.key(b"\xff"))];
+        let long = draft.clone().header("long", "x".repeat(LONGEST_HEADER + 1).as_bytes());
+        let every = [headers(&draft.clone().key("k")), headers(&draft.key(b"\xff")), headers(&long)];
         for name in every.iter().flat_map(HeaderMap::keys).filter(|name| *name != HOST) {
             assert!(include_str!("../../PROTOCOL.md").contains(&format!("`{name}`")), "{name}");
         }
@@ -257,5 +265,15 @@ mod tests {
         assert_eq!(text(&headers, "keyweir-header-host"), Some("evil"));
         assert_eq!(text(&headers, "keyweir-header-my%20header"), Some("a%0Ab"));
         assert_eq!(headers.get_all("keyweir-header-twice").iter().count(), 2);
+    }
+
+    #[test]
+    fn a_header_too_long_for_a_request_is_named_and_left_out() {
+        let long = |length: usize| "x".repeat(length);
+        let fits = Draft::new("t", 0, 1).header("fits", long(LONGEST_HEADER).as_bytes());
+        let headers = headers(&fits.header("etcd-previous-value", long(LONGEST_HEADER + 1).as_bytes()));
+        assert_eq!(text(&headers, "keyweir-header-fits").map(str::len), Some(LONGEST_HEADER));
+        assert_eq!(text(&headers, "keyweir-header-etcd-previous-value"), None);
+        assert_eq!(text(&headers, "keyweir-left-out"), Some("keyweir-header-etcd-previous-value"));
     }
 }
