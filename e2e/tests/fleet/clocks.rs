@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use keyweir_e2e::etcd::Etcd;
-use keyweir_e2e::fleet::{Fleet, FleetOptions};
-use serde_json::json;
+use keyweir_e2e::fleet::{Fleet, FleetOptions, unix_millis};
+use serde_json::{Value, json};
 
 use super::{KEYS, SOON, fleet};
 
@@ -19,6 +19,14 @@ fn shifting_library() -> String {
     let library =
         places.map(|place| place.join("faketime/libfaketime.so.1")).find(|path| Path::is_file(path));
     library.expect("apt-get install libfaketime, or e2e/setup/install.sh test").display().to_string()
+}
+
+/// By how many minutes a worker's clock was wrong when it owned its first shard.
+fn minutes_wrong(fleet: &Fleet, number: usize) -> i64 {
+    let log = std::fs::read_to_string(fleet.event_log(number)).unwrap();
+    let first: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    let (told, now) = (first["wallMs"].as_i64().unwrap(), unix_millis().cast_signed());
+    (told - now) / 60_000
 }
 
 fn owned(fleet: &Fleet) -> BTreeMap<usize, Vec<String>> {
@@ -37,6 +45,12 @@ fn clocks_that_are_five_minutes_wrong_move_nothing() {
     }
     fleet.settle().unwrap();
     let changes = fleet.writes(100, KEYS).unwrap();
+    for (number, minutes) in [(0, 5), (1, -5), (2, 0)] {
+        assert!(
+            (minutes_wrong(&fleet, number) - minutes).abs() <= 1,
+            "the clock of worker {number} is shifted"
+        );
+    }
     let before = owned(&fleet);
     std::thread::sleep(SEVERAL_TTLS);
     assert_eq!(owned(&fleet), before, "no shard was taken from its owner");
