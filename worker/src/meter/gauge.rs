@@ -29,10 +29,9 @@ pub(super) struct Gauge {
 }
 
 impl Gauge {
-    /// A gauge for an object; `None` = its source can't be asked from outside, or its offsets count nothing.
+    /// A gauge for an object; `None` = its source can't be asked from outside.
     pub(super) fn of(config: &WorkerConfig) -> Option<Self> {
-        let source = wiring::source(config).filter(|source| source.counts_records())?;
-        let start = wiring::start(config)?;
+        let (source, start) = (wiring::source(config)?, wiring::start(config)?);
         let config = config.clone();
         Some(Self { config, source, start, shards: Vec::new(), listed: None, measured: None })
     }
