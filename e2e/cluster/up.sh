@@ -67,9 +67,16 @@ subjectAltName=DNS:kubernetes,DNS:kubernetes.default,DNS:$service,DNS:$service.c
 
 # spawn NAME COMMAND...: runs it in a session of its own, its output in log/NAME.log
 spawn() {
-  local name=$1
+  local name=$1 fd
   shift
-  setsid "$@" >> "$DATA/log/$name.log" 2>&1 < /dev/null 9>&- &
+  (
+    # A lock that this script or its caller holds by a descriptor must not be held on by what stays.
+    for fd in /proc/self/fd/*; do
+      fd=${fd##*/}
+      [ "$fd" -le 2 ] || eval "exec $fd>&-"
+    done
+    exec setsid "$@"
+  ) >> "$DATA/log/$name.log" 2>&1 < /dev/null &
   echo $! > "$RUN/pids/$name"
 }
 
