@@ -1,7 +1,7 @@
 //! What the patterns of the schema mean, for a person who wrote something else. The API server can show the pattern only.
 
 /// Each pattern, and what it asks for.
-const WORDS: [(&str, &str); 19] = [
+const WORDS: [(&str, &str); 20] = [
     ("^([0-9]{1,5}(h|m|s|ms)){1,4}$", "a duration such as 500ms, 30s or 1m30s"),
     ("^([0-9]{1,5}(h|m|s|ms)){0,4}$", "a duration such as 30s or 1m30s, or nothing"),
     ("^(None|([0-9]{1,5}(h|m|s|ms)){1,4})$", "a duration such as 30s or 1m30s, or None"),
@@ -23,6 +23,7 @@ const WORDS: [(&str, &str); 19] = [
     ("^(https?://[^\\s@]+)?$", "a URL such as http://collector:4317, or nothing"),
     ("^(/[a-zA-Z0-9._-]+)+$", "a path such as /keyweir/shop"),
     ("^/[^\\s]*$", "a path that begins with / and holds no blanks"),
+    ("^(/[^/\\s]+)+$", "a path such as /shop/settings: no blanks, and no / at its end or twice in a row"),
     ("^(/([^~]|~[01])*)*$", "a JSON pointer such as /customer/id"),
     ("^([0-9]{1,4}|(100|[0-9]{1,2})%)$", "a number or a part such as 25%"),
     (QUANTITY, "an amount such as 200m, 2, 128Mi or 1Gi"),
