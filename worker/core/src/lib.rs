@@ -31,6 +31,7 @@
 //! | [`retry`] | what follows a failed attempt, and after how long |
 //! | [`lease`] | how sure a member may be of its lease, by its own clock |
 //! | [`placement`] | which member should own which shard |
+//! | [`slots`] | which member executes the records of a key, where keys are routed |
 
 pub mod budget;
 pub mod checkpoint;
@@ -42,6 +43,7 @@ pub mod placement;
 pub mod ranges;
 pub mod rate;
 pub mod retry;
+pub mod slots;
 
 pub use budget::{Budget, BudgetLimits, Held, Intake};
 pub use checkpoint::{Checkpoint, DecodeError, FailedRecord};
@@ -52,3 +54,4 @@ pub use ledger::{Charge, Completion, Ledger};
 pub use ranges::{OffsetRange, RangeSet};
 pub use rate::{Permit, Rate};
 pub use retry::{Backoff, Next};
+pub use slots::{Slot, SlotMap};

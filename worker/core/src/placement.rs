@@ -99,7 +99,7 @@ pub fn rank(members: &[Candidate], shard: &ShardId) -> Vec<MemberId> {
 }
 
 /// The members that may own shards, in the one order that does not depend on the view's.
-fn eligible(members: &[Candidate]) -> Vec<&Candidate> {
+pub(crate) fn eligible(members: &[Candidate]) -> Vec<&Candidate> {
     let mut staying: Vec<_> = members.iter().filter(|member| !member.leaving).collect();
     if staying.iter().any(|member| member.healthy) {
         staying.retain(|member| member.healthy);
@@ -222,12 +222,12 @@ impl<'a> Round<'a> {
 }
 
 /// How much a shard leans to a member: the same number in every program, for ever.
-fn score(member: u64, shard: u64) -> u64 {
+pub(crate) fn score(member: u64, shard: u64) -> u64 {
     mix(member ^ mix(shard))
 }
 
 /// By the uid: a worker that restarts leans to the shards it had.
-fn hash_member(member: &MemberId) -> u64 {
+pub(crate) fn hash_member(member: &MemberId) -> u64 {
     hash_bytes(member.uid().bytes())
 }
 
@@ -241,7 +241,7 @@ fn hash_bytes(bytes: impl Iterator<Item = u8>) -> u64 {
 }
 
 /// The finalizer of splitmix64: every input bit reaches every output bit.
-fn mix(mut word: u64) -> u64 {
+pub(crate) fn mix(mut word: u64) -> u64 {
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)

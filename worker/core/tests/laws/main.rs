@@ -9,6 +9,7 @@ mod lanes;
 mod ledger;
 mod placement;
 mod retry;
+mod slots;
 
 use proptest::test_runner::{Config, RngSeed};
 
