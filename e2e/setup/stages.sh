@@ -44,7 +44,7 @@ closing_line() {
 CARGO=(cargo --quiet)
 ALL=(--release --locked --workspace)
 # Tests that need no server, by the names of their targets.
-PURE=(laws doors pump ownership render manifest api architecture vocabulary images)
+PURE=(laws doors pump ownership routing render manifest api architecture vocabulary images)
 
 # targets NAME...: `--test NAME` for each
 targets() { printf -- '--test\n%s\n' "$@"; }

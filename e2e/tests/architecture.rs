@@ -10,7 +10,7 @@ use keyweir_e2e::source::{SourceFile, begins, rust_files, workspace_root};
 use serde_json::Value;
 
 /// Which of our crates a crate may depend on. Down only; adapters never see each other.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("keyweir-contract", &[]),
     ("keyweir-core", &["contract"]),
     ("keyweir-engine", &["contract", "core"]),
@@ -18,7 +18,8 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("keyweir-embedded", &["contract", "core", "engine"]),
     ("keyweir-etcd", &["contract", "core", "engine"]),
     ("keyweir-handlers", &["contract", "core", "engine"]),
-    ("keyweir-worker", &["contract", "core", "engine", "kafka", "embedded", "etcd", "handlers"]),
+    ("keyweir-routing", &["core", "engine"]),
+    ("keyweir-worker", &["contract", "core", "engine", "kafka", "embedded", "etcd", "handlers", "routing"]),
     ("keyweir-crds", &["contract"]),
     ("keyweir-render", &["contract", "crds"]),
     ("keyweir-operator", &["contract", "crds", "render"]),
@@ -59,6 +60,7 @@ const MEETS_A_RUNTIME: &[&str] = &[
     "keyweir-embedded",
     "keyweir-etcd",
     "keyweir-handlers",
+    "keyweir-routing",
     "keyweir-worker",
     "keyweir-operator",
     "keyweir",
@@ -80,6 +82,7 @@ const SPAWNS: &[(&str, &str)] = &[
     ("worker/src/http.rs", "a task for each listener"),
     ("worker/src/object.rs", "a pump and its few companions"),
     ("worker/src/membership.rs", "what a member of a fleet does beside its pump"),
+    ("worker/src/routing.rs", "couriers, a listener, and a task for each stream of another member"),
     ("worker/etcd/src/keeper.rs", "a runtime of its own, so that busy handlers can't starve a lease"),
     ("worker/etcd/src/source/path.rs", "a task that follows a path, so that the pump never waits for etcd"),
     ("worker/handlers/src/exec.rs", "one task a child process, which hears it end between two records"),

@@ -1,6 +1,7 @@
 //! Where records come from, and where members of one object meet.
 
-use std::{path::Path, time::Duration};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -173,6 +174,9 @@ pub struct EtcdCoordination {
     pub peer: Option<PeerWire>,
 }
 
+/// The port of a pod on which members speak to each other.
+pub const PEER_PORT: u16 = 7070;
+
 /// How members of one object speak to each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -180,6 +184,5 @@ pub struct PeerWire {
     /// Address and port to listen on.
     pub listen: String,
     /// File of the secret that members share; a stranger without it is refused.
-    #[serde(default)]
-    pub secret_file: Option<std::path::PathBuf>,
+    pub secret_file: PathBuf,
 }

@@ -9,6 +9,11 @@ use std::time::Duration;
 
 use crate::record::NewRecord;
 
+/// Why an attempt failed whose handler did not answer in time.
+pub const TIMEOUT: &str = "HandlerTimeout";
+/// Why an attempt failed whose handler panicked.
+pub const PANICKED: &str = "HandlerPanicked";
+
 /// What the handler's answer amounts to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {

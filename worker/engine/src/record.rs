@@ -86,6 +86,12 @@ impl Record {
         })
     }
 
+    /// Lengths of key and value, and the bytes `key | value | headers`, as [`Record::from_layout`] takes them.
+    pub fn layout(&self) -> (Option<u32>, Option<u32>, &Bytes) {
+        let present = |length: u32| (length != ABSENT).then_some(length);
+        (present(self.key_length), present(self.value_length), &self.bytes)
+    }
+
     /// The same record with another value, for what decoding unwraps.
     pub fn with_value(&self, value: Option<&[u8]>) -> Self {
         let mut arena = Arena::new();

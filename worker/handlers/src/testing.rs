@@ -85,6 +85,7 @@ impl Draft {
             attempt: Attempt(self.attempt),
             fence: Fence::new(1, 2),
             time_left: self.time_left,
+            key_hash: None,
         }
     }
 }

@@ -150,6 +150,7 @@ async fn enter(
         rules: Rules::NEWEST,
         program: settings.program.clone(),
         streams: Some(settings.streams.clone()),
+        wire: settings.wire.clone(),
         since: unix_millis(),
     };
     let key = settings.prefix.key(&Key::Member(me.to_string()));

@@ -23,6 +23,7 @@ mod jobs;
 mod join;
 mod plan;
 mod pumps;
+mod roll;
 mod session;
 mod status;
 pub mod values;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use checkpoints::{LARGEST_CHECKPOINT, LeaseCheckpoints};
 pub use pumps::Pumps;
+pub use roll::{Neighbours, Roll};
 pub use status::{Hindrance, OwnershipCounters, OwnershipSnapshot};
 pub use view::{Seen, View};
 
@@ -46,6 +48,7 @@ use crate::ports::{LeaseId, LeaseStore, Pulse, StartAt};
 use crate::pump::{Allowance, Departed, Ports};
 use join::Joined;
 use session::{End, Session};
+use values::WireValue;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -64,6 +67,8 @@ pub struct Settings {
     pub sole_incarnation: bool,
     /// Where the wire between members reaches this one.
     pub address: Option<String>,
+    /// How records come to it from other owners; `None` = not at all.
+    pub wire: Option<WireValue>,
     /// The share of the work beside the others'.
     pub capacity: u32,
     /// Where this member runs.
@@ -96,6 +101,8 @@ pub struct Owners {
     pub healthy: watch::Receiver<bool>,
     /// Records that ended here after their shard was given up.
     pub departed: mpsc::Receiver<Departed>,
+    /// Those who send records to other members, and execute theirs.
+    pub neighbours: Neighbours,
     /// Tells the pumps until when they may dispatch.
     pub limit: watch::Sender<Option<Allowance>>,
     /// What it says of itself.
@@ -167,7 +174,12 @@ impl Owners {
         if end == End::Lost {
             // Best effort: with pumps that have ended nothing is left to abandon.
             let _ = self.pumps.abandon().await;
-        } else if let Err(error) = self.store.revoke(lease).await {
+        }
+        // What executes here for others has ended before they can see that this member is gone.
+        self.neighbours.part().await;
+        if end != End::Lost
+            && let Err(error) = self.store.revoke(lease).await
+        {
             tracing::warn!(error = error_chain(&error), "the lease is not revoked: it ends by itself");
         }
         end

@@ -286,6 +286,7 @@ mod tests {
             program: "0.1.0".into(),
             since: 0,
             streams: None,
+            wire: None,
         };
         let owner = OwnerValue { form: FORM, member: me.clone(), since: 0 };
         let list = ShardListValue::grown(&ShardListValue::default(), &[ShardId::new("orders", 0)]);

@@ -24,6 +24,7 @@ use super::jobs::{Desk, Job};
 use super::join::Joined;
 use super::plan::{Accepting, Leaving, Local, Unclaimed};
 use super::pumps::Pumps;
+use super::roll::Neighbours;
 use super::status::OwnershipSnapshot;
 use super::values::MemberValue;
 use super::view::View;
@@ -55,6 +56,7 @@ pub(super) struct Session<'a> {
     pumps: Arc<dyn Pumps>,
     healthy: &'a mut watch::Receiver<bool>,
     departed: &'a mut mpsc::Receiver<Departed>,
+    neighbours: &'a mut Neighbours,
     status: &'a watch::Sender<Arc<OwnershipSnapshot>>,
     limit: &'a watch::Sender<Option<Allowance>>,
     leave: CancellationToken,
@@ -107,6 +109,7 @@ enum Woken {
     Leave,
     Job(Job),
     Departed(Departed),
+    Hosted,
     Watch(Option<Result<Changes, StoreError>>),
     Health,
     Timer,
@@ -135,6 +138,7 @@ impl<'a> Session<'a> {
             settings: &owners.settings,
             healthy: &mut owners.healthy,
             departed: &mut owners.departed,
+            neighbours: &mut owners.neighbours,
             status: &owners.status,
             limit: &owners.limit,
             leave: owners.leave.clone(),
@@ -198,7 +202,7 @@ impl<'a> Session<'a> {
         let standing_change = self.renewals.clock().next_change(now.into_std()).map(Instant::from_std);
         let timer = self.next_timer(standing_change);
         let leave = self.leave.clone();
-        let Self { renewals, beats, jobs, departed, watch, healthy, leaving, .. } = self;
+        let Self { renewals, beats, jobs, departed, neighbours, watch, healthy, leaving, .. } = self;
         tokio::select! {
             biased;
             () = renewals.changed() => Woken::Renewed,
@@ -206,6 +210,7 @@ impl<'a> Session<'a> {
             () = leave.cancelled(), if leaving.is_none() => Woken::Leave,
             Some(job) = jobs.next(), if !jobs.is_empty() => Woken::Job(job),
             Some(departed) = departed.recv() => Woken::Departed(departed),
+            () = neighbours.changed(), if leaving.is_some() => Woken::Hosted,
             changes = next_changes(watch) => Woken::Watch(changes),
             Ok(()) = healthy.changed() => Woken::Health,
             () = sleep_until(timer) => Woken::Timer,
@@ -229,7 +234,7 @@ impl<'a> Session<'a> {
 
     async fn react(&mut self, woken: Woken) -> Option<End> {
         match woken {
-            Woken::Renewed | Woken::Timer => {}
+            Woken::Renewed | Woken::Timer | Woken::Hosted => {}
             Woken::Beat(true) => self.pulse.beat(),
             Woken::Beat(false) => return Some(End::PumpsEnded),
             Woken::Leave => self.begin_to_leave(),

@@ -55,6 +55,29 @@ pub struct MemberValue {
     /// The streams that its manifest names; absent: it does not say.
     #[serde(default)]
     pub streams: Option<Vec<String>>,
+    /// How records come to it from other owners; absent: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<WireValue>,
+}
+
+/// How a member speaks with others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WireValue {
+    /// The oldest version of the wire that it speaks.
+    pub oldest: u16,
+    /// The newest one.
+    pub newest: u16,
+    /// What its handlers are, as a hash: records are sent only to members that would do the same with them.
+    pub handlers: String,
+}
+
+impl WireValue {
+    /// Whether records may be sent from one to the other.
+    #[must_use]
+    pub fn fits(&self, other: &Self) -> bool {
+        self.handlers == other.handlers && self.oldest <= other.newest && other.oldest <= self.newest
+    }
 }
 
 /// The owner of a shard.

@@ -22,6 +22,8 @@ pub struct Request {
     pub fence: Fence,
     /// How long the handler has; `None` = no time-out. The engine enforces it: transports only tell.
     pub time_left: Option<Duration>,
+    /// The hash of its ordering key, where keys are routed; `None` = it has none, or they are not.
+    pub key_hash: Option<u64>,
 }
 
 /// How many records of different keys one call may carry.
@@ -73,6 +75,12 @@ pub trait Handler: Send + Sync + 'static {
     /// How many records one call may carry. Asked once for each call: it may change while the worker runs.
     fn batch(&self) -> BatchLimits {
         BatchLimits::ONE
+    }
+
+    /// How many members' handlers stand behind it; `None` = only this one's. Where there are others, it takes as many
+    /// records as all of them together, and sees to time-outs itself: only it knows whether a record has ended.
+    fn spread(&self) -> Option<usize> {
+        None
     }
 
     /// Called once, after the last record, with nothing in flight; bounded by the drain time.

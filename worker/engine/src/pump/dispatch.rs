@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keyweir_contract::policy::{Limits, RetryPolicy};
 use keyweir_contract::worker_config::LiveConfig;
+use keyweir_core::slots::key_hash;
 use keyweir_core::{Backoff, BudgetLimits, LaneId, Permit, Rate, Route, ShardIndex, UnixMillis};
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -63,6 +64,8 @@ pub(super) fn backoff(live: &LiveConfig) -> Backoff {
 pub(super) struct Permits {
     pub(super) concurrency: usize,
     pub(super) keys: usize,
+    /// On how many members records execute, where keys are routed.
+    pub(super) spread: Option<usize>,
     rate: Option<Rate>,
     dry_until: Option<Instant>,
 }
@@ -73,11 +76,22 @@ impl Permits {
         Self {
             concurrency: execution.concurrency.resolve(cpus) as usize,
             keys: usize::try_from(execution.limits.keys).unwrap_or(usize::MAX),
+            spread: None,
             rate: execution
                 .rate_limit
                 .and_then(|limit| NonZeroU32::new(limit.records_per_second))
                 .map(|per_second| Rate::new(per_second, now.into_std())),
             dry_until: None,
+        }
+    }
+
+    /// How many calls may be under way. Keys are spread by chance: with twice as many as there are seats, hardly one
+    /// stays empty.
+    #[inline]
+    fn calls(&self) -> usize {
+        match self.spread {
+            None => self.concurrency,
+            Some(members) => self.concurrency.saturating_mul(2 * members.max(1)),
         }
     }
 
@@ -114,6 +128,7 @@ where
             return;
         }
         let routes = self.gates.len();
+        self.limits.spread = self.handlers.first().and_then(|handler| handler.spread());
         let mut left = STARTS_A_TURN;
         for turn in 0..routes {
             let route = (self.next_route + turn) % routes;
@@ -147,7 +162,7 @@ where
 
     #[inline]
     fn has_permit(&self) -> bool {
-        self.calls.len() + self.writing < self.limits.concurrency
+        self.calls.len() + self.writing < self.limits.calls()
     }
 
     /// How many more records could start now.
@@ -271,6 +286,7 @@ where
             attempt: task.attempt(),
             fence: shard.fence,
             time_left: self.limit_of(route),
+            key_hash: self.limits.spread.and_then(|_| self.lanes.key(lane).map(key_hash)),
         };
         self.counters.attempts += 1;
         if self.observer.is_some() {
@@ -283,7 +299,8 @@ where
     #[inline]
     fn start(&mut self, lanes: SmallVec<[LaneId; 1]>, route: Route, work: Work) {
         let handler = Arc::clone(&self.handlers[usize::from(route)]);
-        let deadline = self.limit_of(route).map(|limit| self.now + limit);
+        let limit = self.limit_of(route).filter(|_| self.limits.spread.is_none());
+        let deadline = limit.map(|limit| self.now + limit);
         let cargo = Cargo { lanes, route, started: self.now };
         if let Some((cargo, ending)) = self.calls.start((self.launch)(handler, work), cargo, deadline) {
             self.settle(cargo, ending);

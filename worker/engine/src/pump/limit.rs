@@ -43,14 +43,21 @@ impl DispatchLimit {
 
     /// Whether a record may start now.
     #[inline]
-    pub(super) fn allows_now(&self) -> bool {
+    pub fn allows_now(&self) -> bool {
         self.is_before(|allowance| allowance.dispatch)
     }
 
     /// Whether what has ended by now counts.
     #[inline]
-    pub(super) fn counts_now(&self) -> bool {
+    pub fn counts_now(&self) -> bool {
         self.is_before(|allowance| allowance.count)
+    }
+
+    /// Until when what ends counts; `None` = there is no lease, and no end.
+    pub fn counts_until(&self) -> Option<Instant> {
+        let allowance = self.allowance.as_ref()?;
+        // What was never granted is over.
+        Some(allowance.borrow().as_ref().map_or_else(Instant::now, |known| known.count))
     }
 
     #[inline]

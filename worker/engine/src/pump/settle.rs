@@ -18,7 +18,7 @@ use super::shard::Phase;
 use super::task::Ticket;
 use super::timers::Due;
 use super::{Departed, Fate, Pump};
-use crate::outcome::{Failure, Outcome, Verdict};
+use crate::outcome::{Failure, Outcome, PANICKED, TIMEOUT, Verdict};
 use crate::ports::{Aside, Handler, Observer, Reader, RecordEvent};
 
 /// How long a failed write waits before it is tried again.
@@ -73,7 +73,7 @@ where
             Ok(Answer::Batch(Err(failure))) => self.split_batch(&cargo, &failure),
             Err(panic) => {
                 self.counters.panics += 1;
-                self.fail_call(&cargo, "HandlerPanicked", panic);
+                self.fail_call(&cargo, PANICKED, panic);
             }
         }
     }
@@ -126,6 +126,11 @@ where
             }
             Verdict::Retry { after, failure } => {
                 self.gates[usize::from(route)].answered();
+                if self.limits.spread.is_some() {
+                    // Who sees to time-outs elsewhere says so by the word.
+                    self.counters.timeouts += u64::from(failure.reason == TIMEOUT);
+                    self.counters.panics += u64::from(failure.reason == PANICKED);
+                }
                 self.fail(lane, after, failure);
             }
             Verdict::Reject(failure) => {
@@ -296,7 +301,7 @@ where
             self.counters.timeouts += cargo.lanes.len() as u64;
             let took = now.saturating_duration_since(cargo.started);
             self.handler_time.add(took, cargo.lanes.len() as u64);
-            self.fail_call(&cargo, "HandlerTimeout", format!("no answer within {took:.1?}"));
+            self.fail_call(&cargo, TIMEOUT, format!("no answer within {took:.1?}"));
         }
     }
 

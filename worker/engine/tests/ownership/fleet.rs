@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_contract::keys::ObjectPrefix;
-use keyweir_engine::ownership::{LeaseCheckpoints, Owners, OwnershipSnapshot, Settings};
+use keyweir_engine::ownership::{LeaseCheckpoints, Neighbours, Owners, OwnershipSnapshot, Settings};
 use keyweir_engine::ports::StartAt;
 use keyweir_engine::pump::{DispatchLimit, Ports};
 use keyweir_engine::testing::fakes::{MemoryLeaseClient, MemoryLeases, MemoryLog, MemoryProducer};
@@ -52,6 +52,7 @@ pub(crate) fn settings(uid: &str) -> Settings {
         member_uid: uid.into(),
         sole_incarnation: false,
         address: None,
+        wire: None,
         capacity: 1,
         zone: None,
         ttl: TTL,
@@ -107,6 +108,7 @@ impl Fleet {
             pumps: Arc::new(pumps.clone()),
             healthy: health,
             departed,
+            neighbours: Neighbours::none(),
             limit: DispatchLimit::new().0,
             status: status_tx,
             leave: leave.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyweir_contract::worker_config::{FixedConfig, LiveConfig};
 use keyweir_core::{Offset, ShardId};
-use keyweir_engine::ownership::{LeaseCheckpoints, Owners, OwnershipSnapshot, Settings};
+use keyweir_engine::ownership::{LeaseCheckpoints, Neighbours, Owners, OwnershipSnapshot, Settings};
 use keyweir_engine::pump::{Departed, DispatchLimit, Parts, Ports, PumpHandle, PumpReport, pump};
 use keyweir_engine::testing::fakes::{
     FnHandler, MemoryLeaseClient, MemoryLeases, MemoryLog, MemoryParked, MemoryProducer,
@@ -151,6 +151,7 @@ impl Works {
             pumps: Arc::new(handle.clone()),
             healthy,
             departed,
+            neighbours: Neighbours::none(),
             limit: limit_to,
             status: status_to,
             leave: leave.clone(),

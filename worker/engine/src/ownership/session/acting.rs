@@ -209,7 +209,8 @@ impl Session<'_> {
         let Some(leave_by) = self.leave_by else {
             return false;
         };
-        let empty = self.local.values().all(|local| !local.is_held()) && self.departing.is_quiet();
+        let handed_over = self.local.values().all(|local| !local.is_held()) && self.departing.is_quiet();
+        let empty = handed_over && !self.neighbours.is_hosting();
         if !empty && leave_by <= now {
             tracing::warn!("the drain time is over: what is left goes with the lease");
         }

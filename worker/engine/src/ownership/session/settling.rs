@@ -108,6 +108,7 @@ impl Session<'_> {
         self.listing_wait = Duration::ZERO;
         self.hindrances.clear(&About::View);
         self.look_soon();
+        self.neighbours.tell(&self.desk.me, &self.view);
         let present = self.view.members().contains_key(&self.desk.me);
         if self.seen_myself && !present {
             tracing::warn!("the key of this member is gone");
