@@ -1,6 +1,6 @@
 //! What a pod's worker is started with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +24,10 @@ pub struct Args {
     /// How this member calls itself: the pod's uid
     #[arg(long, env = "POD_UID", default_value = "")]
     pub member: String,
+
+    /// Where other members reach this one: the pod's address
+    #[arg(long, env = "POD_IP", value_name = "ADDRESS")]
+    pub address: Option<IpAddr>,
 }
 
 /// What the program does besides working.

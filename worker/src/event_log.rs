@@ -7,13 +7,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use keyweir_contract::hash::fnv1a;
+use keyweir_core::slots::key_hash;
 use keyweir_core::{Fence, ShardId};
-use keyweir_engine::ports::{Aside, Observer, RecordEvent, ShardEvent};
+use keyweir_engine::ports::{Aside, Observer, RecordEvent, Request, ShardEvent};
 use keyweir_engine::{Record, Verdict};
+use keyweir_routing::ExecutionLog;
 use serde::{Deserialize, Serialize};
 
 /// One line.
@@ -63,6 +64,10 @@ pub enum Step {
     Started,
     /// A handler answered, or was cancelled.
     Ended,
+    /// A handler of this member began with it, whoever owns it: where keys are routed.
+    Running,
+    /// That handler answered, or was cancelled.
+    Ran,
     /// It is not handled, and where its road ends is durable.
     SetAside,
     /// A shard is owned from now on.
@@ -111,7 +116,12 @@ pub struct EventLogError {
 }
 
 /// Writes the event log. A log that can't be written is said once and costs no record anything.
-pub struct EventLog {
+///
+/// A clone writes to the same log: the pump tells what it does, and whoever executes records tells that, in one order.
+#[derive(Clone)]
+pub struct EventLog(Arc<Mutex<Lines>>);
+
+struct Lines {
     file: BufWriter<File>,
     /// The line that is being written.
     text: Vec<u8>,
@@ -126,14 +136,21 @@ impl EventLog {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.map_err(|source| EventLogError { path: path.to_owned(), source })?;
         let file = BufWriter::with_capacity(256 * 1024, file);
-        let mut log = Self { file, text: Vec::new(), member, began: Instant::now(), broken: false };
+        let mut log = Lines { file, text: Vec::new(), member, began: Instant::now(), broken: false };
         // A killed predecessor may have left half a line: what follows must not be glued to it.
         if log.file.get_ref().metadata().is_ok_and(|known| known.len() > 0) {
             log.file.write_all(b"\n").map_err(|source| EventLogError { path: path.to_owned(), source })?;
         }
-        Ok(log)
+        Ok(Self(Arc::new(Mutex::new(log))))
     }
 
+    /// Held for one line, never across an await.
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lines {
     fn line(&self, step: Step, shard: &ShardId, fence: Fence) -> Line {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Line {
@@ -161,6 +178,11 @@ impl EventLog {
         self.note(written);
     }
 
+    fn flush(&mut self) {
+        let written = self.file.flush();
+        self.note(written);
+    }
+
     fn note(&mut self, written: std::io::Result<()>) {
         match written {
             Ok(()) => self.broken = false,
@@ -173,9 +195,19 @@ impl EventLog {
     }
 }
 
-/// The hash by which the event log names a key: FNV-1a, 64 bits, the same in every version.
-pub fn key_hash(key: &[u8]) -> u64 {
-    fnv1a(key.iter().copied())
+/// A key, as a line names it.
+pub fn key_name(hash: u64) -> String {
+    format!("{hash:016x}")
+}
+
+fn ending(verdict: Option<&Verdict>) -> Ending {
+    match verdict {
+        Some(Verdict::Done) => Ending::Done,
+        Some(Verdict::Retry { .. }) => Ending::Retry,
+        Some(Verdict::Reject(_)) => Ending::Reject,
+        Some(Verdict::Unavailable { .. }) => Ending::Unavailable,
+        None => Ending::Cancelled,
+    }
 }
 
 impl Observer for EventLog {
@@ -191,21 +223,13 @@ impl Observer for EventLog {
             RecordEvent::Polled { replayed: false } => (Step::Polled, None, None),
             RecordEvent::Polled { replayed: true } => (Step::Skipped, None, None),
             RecordEvent::Started(attempt) => (Step::Started, Some(attempt.0), None),
-            RecordEvent::Ended(attempt, verdict) => {
-                let ending = match verdict {
-                    Some(Verdict::Done) => Ending::Done,
-                    Some(Verdict::Retry { .. }) => Ending::Retry,
-                    Some(Verdict::Reject(_)) => Ending::Reject,
-                    Some(Verdict::Unavailable { .. }) => Ending::Unavailable,
-                    None => Ending::Cancelled,
-                };
-                (Step::Ended, Some(attempt.0), Some(ending))
-            }
+            RecordEvent::Ended(attempt, verdict) => (Step::Ended, Some(attempt.0), Some(ending(verdict))),
             RecordEvent::SetAside(_) => (Step::SetAside, None, None),
         };
-        let mut line = self.line(step, shard, fence);
+        let mut lines = self.lines();
+        let mut line = lines.line(step, shard, fence);
         line.offset = Some(record.offset.0);
-        line.key = key.map(|key| format!("{:016x}", key_hash(key)));
+        line.key = key.map(|key| key_name(key_hash(key)));
         line.attempt = attempt;
         line.verdict = verdict;
         if let RecordEvent::SetAside(aside) = event {
@@ -216,7 +240,7 @@ impl Observer for EventLog {
                 Aside::Superseded => Road::Superseded,
             });
         }
-        self.write(&line);
+        lines.write(&line);
     }
 
     fn shard(&mut self, shard: &Arc<ShardId>, fence: Fence, event: ShardEvent) {
@@ -225,13 +249,35 @@ impl Observer for EventLog {
             ShardEvent::Released => Step::Released,
             ShardEvent::Activated | ShardEvent::WillRelease => return,
         };
-        let line = self.line(step, shard, fence);
-        self.write(&line);
-        self.tick();
+        let mut lines = self.lines();
+        let line = lines.line(step, shard, fence);
+        lines.write(&line);
+        lines.flush();
     }
 
     fn tick(&mut self) {
-        let written = self.file.flush();
-        self.note(written);
+        self.lines().flush();
+    }
+}
+
+impl ExecutionLog for EventLog {
+    fn began(&self, request: &Request) {
+        self.execution(Step::Running, request, None);
+    }
+
+    fn ended(&self, request: &Request, verdict: Option<&Verdict>) {
+        self.execution(Step::Ran, request, Some(ending(verdict)));
+    }
+}
+
+impl EventLog {
+    fn execution(&self, step: Step, request: &Request, verdict: Option<Ending>) {
+        let mut lines = self.lines();
+        let mut line = lines.line(step, &request.shard, request.fence);
+        line.offset = Some(request.record.offset.0);
+        line.key = request.key_hash.map(key_name);
+        line.attempt = Some(request.attempt.0);
+        line.verdict = verdict;
+        lines.write(&line);
     }
 }

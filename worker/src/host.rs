@@ -3,7 +3,7 @@
 //! What one object does (fail to start, stop, panic) harms no other. Readers outside see [`ObjectView`]s through one
 //! watch channel and never wait for the host.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use keyweir_engine::ownership::OwnershipSnapshot;
 use keyweir_engine::ports::ParkedStore;
 use keyweir_engine::pump::{Activity, PumpHandle, PumpReport, Snapshot, Trouble};
 use keyweir_handlers::Registry;
+use keyweir_routing::RoutingCounters;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,7 @@ use crate::lag::Lag;
 use crate::membership::Hindrances;
 use crate::object::{Object, Surroundings};
 use crate::reach::Reach;
+use crate::routing::Sight;
 use crate::signals::Signals;
 use crate::wiring::StartError;
 
@@ -36,6 +38,8 @@ pub struct HostOptions {
     pub natives: Registry,
     /// How this process calls itself in the event log.
     pub member: String,
+    /// Where members of its objects reach it, if they don't find it where it listens.
+    pub address: Option<IpAddr>,
 }
 
 /// Why a process could not begin.
@@ -84,6 +88,7 @@ pub struct ObjectView {
     hindrances: Hindrances,
     lag: watch::Receiver<Option<Lag>>,
     reach: Reach,
+    routing: Option<Sight>,
     leave: CancellationToken,
 }
 
@@ -114,6 +119,7 @@ impl ObjectView {
             hindrances: object.hindrances(),
             lag: object.lag_watch(),
             reach: object.reach(),
+            routing: object.routing().cloned(),
             leave: object.leaving(),
         }
     }
@@ -153,7 +159,9 @@ impl ObjectView {
         let hindrance = stopped.or_else(|| self.hindrances.now().filter(|_| !self.leave.is_cancelled()));
         let unreached = self.reach.borrow();
         let unreached = unreached.iter().filter_map(|unreached| unreached.told(snapshot));
-        hindrance.into_iter().chain(snapshot.troubles.iter().cloned()).chain(unreached).collect()
+        let unavailable = self.routing.iter().flat_map(Sight::troubles);
+        let said = hindrance.into_iter().chain(snapshot.troubles.iter().cloned()).chain(unavailable);
+        said.chain(unreached).collect()
     }
 
     /// What keeps it from being ready, in words: what is wrong with it, and that it was asked to stop.
@@ -164,6 +172,11 @@ impl ObjectView {
         let said =
             troubles.map(|trouble| format!("{} ({}): {}", trouble.reason, trouble.about, trouble.text));
         stopping.into_iter().chain(said).collect()
+    }
+
+    /// What its routing has counted; `None` where keys are not routed.
+    pub fn routing(&self) -> Option<RoutingCounters> {
+        self.routing.as_ref().map(Sight::counters)
     }
 
     /// What all members know of each other; `None` where there is only one.
@@ -182,6 +195,7 @@ pub struct Host {
     directory: Option<DataDir>,
     natives: Registry,
     member: Arc<str>,
+    address: Option<IpAddr>,
     stop: CancellationToken,
     hurry: CancellationToken,
     server: Option<Server>,
@@ -211,6 +225,7 @@ impl Host {
             directory,
             natives: options.natives,
             member: options.member.into(),
+            address: options.address,
             stop: CancellationToken::new(),
             hurry: CancellationToken::new(),
             server,
@@ -311,6 +326,7 @@ impl Host {
             directory: self.directory.as_ref(),
             natives: &self.natives,
             member: &self.member,
+            address: self.address,
             stop: self.stop.child_token(),
             hurry: self.hurry.child_token(),
         };

@@ -24,6 +24,7 @@ mod object;
 mod purge;
 mod reach;
 pub mod roster;
+mod routing;
 mod run;
 pub mod signals;
 mod sources;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyweir_contract::WorkerConfig;
 use keyweir_engine::error_chain;
-use keyweir_engine::ownership::{Owners, OwnershipSnapshot, Settings};
+use keyweir_engine::ownership::{Neighbours, Owners, OwnershipSnapshot, Settings};
 use keyweir_engine::ports::StartAt;
 use keyweir_engine::pump::{Allowance, Departed, Ports, PumpHandle, Snapshot, Trouble};
 use keyweir_engine::solo::Hindrance;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::reach::Reach;
+use crate::routing::Routing;
 use crate::wiring::Fleet;
 
 /// What membership stands on.
@@ -30,6 +31,8 @@ pub(crate) struct Membership {
     pub(crate) drain: watch::Receiver<Duration>,
     /// Its handlers that can't be reached.
     pub(crate) reach: Reach,
+    /// How records come to it from other members, where keys are routed.
+    pub(crate) routing: Option<Routing>,
     /// Cancelled = hand everything over.
     pub(crate) leave: CancellationToken,
     /// Cancelled by this once everything is handed over: the pump may drain and end.
@@ -86,8 +89,12 @@ pub(crate) fn join(
     membership: Membership,
     member: &Arc<str>,
 ) -> (watch::Receiver<Arc<OwnershipSnapshot>>, Vec<JoinHandle<()>>) {
-    let Membership { ports, start, discovery, departed, limit, pump, drain, reach, leave, drained } =
+    let Membership { ports, start, discovery, departed, limit, pump, drain, reach, routing, leave, drained } =
         membership;
+    let (address, wire, neighbours) = match routing {
+        Some(Routing { address, wire, neighbours, .. }) => (Some(address), Some(wire), neighbours),
+        None => (None, None, Neighbours::none()),
+    };
     let (status, said) = watch::channel(Arc::default());
     let (healthy_to, healthy) = watch::channel(true);
     let settings = Settings {
@@ -95,7 +102,8 @@ pub(crate) fn join(
         object_uid: config.object.uid.clone(),
         member_uid: member.to_string(),
         sole_incarnation: config.fixed.process.data_directory.is_some(),
-        address: None,
+        address,
+        wire,
         capacity: crate::cpus::available(),
         zone: None,
         ttl: fleet.ttl,
@@ -113,6 +121,7 @@ pub(crate) fn join(
         pumps: Arc::new(pump),
         healthy,
         departed,
+        neighbours,
         limit,
         status,
         leave,

@@ -10,6 +10,7 @@ use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 use keyweir_contract::meter::{Measured, Reading};
 use keyweir_engine::pump::{Counters, HANDLER_TIME_BOUNDS, Snapshot};
+use keyweir_routing::RoutingCounters;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -86,6 +87,17 @@ const GAUGES: &[GaugeRow] = &[
     }),
 ];
 
+/// The same of routing, where keys are routed.
+type RoutingRow = (&'static str, &'static str, fn(&RoutingCounters) -> u64);
+
+const ROUTING: &[RoutingRow] = &[
+    ("keyweir_records_routed", "Records that other members executed for this one", |c| c.routed),
+    ("keyweir_records_rerouted", "Records that lost the member that executed them", |c| c.rerouted),
+    ("keyweir_routing_busy", "Answers of other members that all their seats are taken", |c| c.busy),
+    ("keyweir_records_hosted", "Records executed here for other members", |c| c.hosted),
+    ("keyweir_wire_refused", "Strangers that were refused on the wire between members", |c| c.refused),
+];
+
 /// Turns the objects' snapshots into Prometheus text.
 pub(crate) fn text(views: &Views) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
@@ -153,6 +165,15 @@ impl Collector for Objects {
             for (view, snapshot) in &seen {
                 let labels = [("object", view.name())];
                 ConstCounter::new(value(&snapshot.counters)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, value) in ROUTING {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (view, _) in &seen {
+                if let Some(counters) = view.routing() {
+                    let labels = [("object", view.name())];
+                    ConstCounter::new(value(&counters)).encode(family.encode_family(&labels)?)?;
+                }
             }
         }
         for (name, help, value) in GAUGES {

@@ -1,5 +1,6 @@
 //! One object at work: its pump, its ownership, its lag, and what may be asked of it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use keyweir_engine::ports::{Observer, ParkedStore};
 use keyweir_engine::pump::{Command, DispatchLimit, Parts, PumpEnded, PumpHandle, PumpReport, pump};
 use keyweir_engine::solo::Solo;
 use keyweir_handlers::Registry;
+use keyweir_routing::{ExecutionLog, Routed};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +20,7 @@ use tracing::{Instrument, Span};
 use crate::lag::{self, Lag};
 use crate::membership::{self, Hindrances, Membership};
 use crate::reach::{self, Reach};
+use crate::routing::{self, Ground, Sight};
 use crate::wiring::{self, StartError};
 
 /// How often an object's lag is looked up.
@@ -34,11 +37,14 @@ pub(crate) struct Object {
     parked: Option<Arc<dyn ParkedStore>>,
     hindrance: Hindrances,
     reach: Reach,
+    routing: Option<Sight>,
     lag: watch::Receiver<Option<Lag>>,
     /// How long executing records may finish when it leaves.
     drain: watch::Sender<Duration>,
     leave: CancellationToken,
     shutdown: CancellationToken,
+    /// Cancelled = the pump has ended.
+    off: CancellationToken,
     helpers: Vec<JoinHandle<()>>,
     run: JoinHandle<PumpReport>,
 }
@@ -48,6 +54,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) directory: Option<&'a DataDir>,
     pub(crate) natives: &'a Registry,
     pub(crate) member: &'a Arc<str>,
+    /// Where other members reach this process, if that is not where it listens.
+    pub(crate) address: Option<IpAddr>,
     /// Cancelled = drain and end.
     pub(crate) stop: CancellationToken,
     pub(crate) hurry: CancellationToken,
@@ -59,16 +67,25 @@ impl Object {
         let (leave, shutdown, hurry) = (around.stop, CancellationToken::new(), around.hurry);
         let drain = watch::Sender::new(config.live.drain_timeout);
         let (departed_to, departed) = mpsc::channel(DEPARTED);
-        let (limit_to, limit) = match &adapters.fleet {
-            Some(_) => DispatchLimit::new(),
-            // Without a lease there is no end.
-            None => (watch::Sender::new(None), DispatchLimit::default()),
+        // Without a lease there is no end.
+        let endless = || (watch::Sender::new(None), DispatchLimit::default());
+        let (limit_to, limit) = adapters.fleet.as_ref().map_or_else(endless, |_| DispatchLimit::new());
+        let off = CancellationToken::new();
+        let mut routing = match (&adapters.fleet, routing::wire(&config)) {
+            (Some(fleet), Some(wire)) => {
+                let (leave, off, object) = (leave.clone(), off.clone(), fleet.prefix.as_str().to_owned());
+                let (handlers, limit) = (adapters.handlers.clone(), limit.clone());
+                let log = adapters.observer.clone().map(|log| Arc::new(log) as Arc<dyn ExecutionLog>);
+                let ground = Ground { handlers, limit, log, object, advertised: around.address, leave, off };
+                Some(routing::start(&config, wire, ground).await?)
+            }
+            _ => None,
         };
-        let ports = adapters.ports;
-        let handlers = adapters.handlers.clone();
+        let (ports, handlers) = (adapters.ports, adapters.handlers);
+        let here = || handlers.iter().map(|handler| Arc::new(Routed::here(Arc::clone(handler)))).collect();
         let (handle, run) = pump(Parts {
             reader: adapters.reader,
-            handlers: adapters.handlers,
+            handlers: routing.as_mut().map_or_else(here, |routing| std::mem::take(&mut routing.handlers)),
             ports: ports.clone(),
             observer: adapters.observer.map(|log| Box::new(log) as Box<dyn Observer>),
             fixed: Arc::new(config.fixed.clone()),
@@ -81,26 +98,25 @@ impl Object {
             hurry,
         });
         let (lag_to, lag) = watch::channel(None);
-        let following =
-            lag::follow(ports.source.clone(), handle.clone(), LAG_INTERVAL, lag_to, shutdown.clone());
+        let source = ports.source.clone();
+        let following = lag::follow(source, handle.clone(), LAG_INTERVAL, lag_to, shutdown.clone());
         let (reach_to, reach) = watch::channel(Vec::new());
-        let asking = reach::follow(handlers, handle.clone(), reach_to, leave.clone());
+        let sight = routing.as_ref().map(|routing| routing.sight.clone());
+        let unavailable = sight.as_ref().map(Sight::unavailable);
+        let asking = reach::follow(handlers, handle.clone(), unavailable, reach_to, leave.clone());
         let name = wiring::object_name(&config);
         // Of several objects in one process each line of the log says whose it is, at whatever level.
         let span = tracing::error_span!("object", object = name);
         let mut helpers = vec![spawn(&span, following), spawn(&span, asking)];
+        helpers
+            .extend(routing.as_mut().map(|routing| std::mem::take(&mut routing.tasks)).into_iter().flatten());
         let hindrance = match adapters.fleet {
             None => {
                 let (hindrance_to, hindrance) = watch::channel(None);
                 let solo =
                     Solo { ports: ports.clone(), start: adapters.start, discovery: adapters.discovery };
                 helpers.push(spawn(&span, solo.run(handle.clone(), hindrance_to, shutdown.clone())));
-                // There is nobody to hand anything to: the pump drains at once.
-                let (ending, drained) = (leave.clone(), shutdown.clone());
-                helpers.push(spawn(&span, async move {
-                    ending.cancelled().await;
-                    drained.cancel();
-                }));
+                helpers.push(spawn(&span, drain_at_once(leave.clone(), shutdown.clone())));
                 Hindrances::Solo(hindrance)
             }
             Some(fleet) => {
@@ -113,6 +129,7 @@ impl Object {
                     pump: handle.clone(),
                     drain: drain.subscribe(),
                     reach: reach.clone(),
+                    routing,
                     leave: leave.clone(),
                     drained: shutdown.clone(),
                 };
@@ -129,10 +146,12 @@ impl Object {
             parked: ports.parked,
             hindrance,
             reach,
+            routing: sight,
             lag,
             drain,
             leave,
             shutdown,
+            off,
             helpers,
             run: spawn(&span, run),
         })
@@ -171,6 +190,11 @@ impl Object {
         self.reach.clone()
     }
 
+    /// Its routing by key, where it has one.
+    pub(crate) fn routing(&self) -> Option<&Sight> {
+        self.routing.as_ref()
+    }
+
     /// Cancelled once it drains.
     pub(crate) fn leaving(&self) -> CancellationToken {
         self.leave.clone()
@@ -185,6 +209,9 @@ impl Object {
     pub(crate) async fn tune(&mut self, live: LiveConfig) -> Result<(), PumpEnded> {
         self.config.live = live.clone();
         self.drain.send_replace(live.drain_timeout);
+        if let Some(routing) = &self.routing {
+            routing.set_seats(live.execution.concurrency.resolve(crate::cpus::available()) as usize);
+        }
         self.pump.send(Command::Tune(Box::new(live))).await
     }
 
@@ -198,6 +225,7 @@ impl Object {
         let report = self.run.await;
         self.leave.cancel();
         self.shutdown.cancel();
+        self.off.cancel();
         for helper in self.helpers {
             // A helper ends with the token; one that panicked has said so in the log.
             let _ = helper.await;
@@ -212,6 +240,12 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     tokio::spawn(task.instrument(span.clone()))
+}
+
+/// There is nobody to hand anything to: the pump drains once it is to leave.
+async fn drain_at_once(leave: CancellationToken, drained: CancellationToken) {
+    leave.cancelled().await;
+    drained.cancel();
 }
 
 /// Varies hashes and jitter between processes.

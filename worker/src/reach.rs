@@ -9,6 +9,7 @@ use std::time::Duration;
 use keyweir_engine::Failure;
 use keyweir_engine::pump::{PumpHandle, Snapshot, Trouble};
 use keyweir_handlers::AnyHandler;
+use keyweir_routing::Unavailable;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -38,17 +39,23 @@ impl Unreached {
     }
 }
 
-/// Asks the handlers until cancelled.
+/// Asks the handlers until cancelled. `unavailable` = where handlers say no to records, where keys are routed.
 pub(crate) async fn follow(
     handlers: Vec<Arc<AnyHandler>>,
     pump: PumpHandle,
+    mut unavailable: Option<watch::Receiver<Unavailable>>,
     told: watch::Sender<Vec<Unreached>>,
     cancel: CancellationToken,
 ) {
     let mut attempts = 0;
     loop {
         let made = pump.snapshot().counters.attempts;
-        let asking = async { if made == attempts { ask(&handlers).await } else { Vec::new() } };
+        if let Some(said) = &mut unavailable {
+            said.mark_unchanged();
+        }
+        // Where keys are routed, attempts of this pump may be made elsewhere: they say nothing.
+        let asks = made == attempts || unavailable.is_some();
+        let asking = async { if asks { ask(&handlers).await } else { Vec::new() } };
         let unreached = tokio::select! {
             biased;
             // The end first: a handler that does not answer must not hold it up.
@@ -67,8 +74,20 @@ pub(crate) async fn follow(
             // The end first: nobody asks any more.
             () = cancel.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
+            // Last: a handler that has just said no is asked at once, and then in its turn.
+            () = said_no(&mut unavailable), if wait == LATER => {}
         }
     }
+}
+
+/// Until a record was told that its handler is unavailable. Cancel-safe.
+async fn said_no(unavailable: &mut Option<watch::Receiver<Unavailable>>) {
+    if let Some(said) = unavailable
+        && said.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn ask(handlers: &[Arc<AnyHandler>]) -> Vec<Unreached> {

@@ -37,7 +37,8 @@ pub async fn run(args: Args, natives: Registry) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let member = if args.member.is_empty() { uuid::Uuid::new_v4().to_string() } else { args.member.clone() };
-    let options = HostOptions { data: process.data_directory.clone(), listen: Some(listen), natives, member };
+    let (data, listen) = (process.data_directory.clone(), Some(listen));
+    let options = HostOptions { data, listen, natives, member, address: args.address };
     let mut host = match Host::start(options).await {
         Ok(host) => host,
         Err(error) => return fail(&error),

@@ -70,6 +70,15 @@ pub enum StartError {
     /// The event log can't be written.
     #[error("failed to start the event log")]
     EventLog(#[source] EventLogError),
+    /// Other members can't be listened to.
+    #[error("failed to listen for other members on {address}")]
+    Wire {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The object needs something that this program does not do yet.
     #[error("failed to start: {what}")]
     Unsupported {

@@ -89,6 +89,7 @@ fn options(args: &RunArgs) -> HostOptions {
         listen: Some(args.listen),
         natives: Registry::default(),
         member: format!("pid-{}.{}", std::process::id(), since.as_millis()),
+        address: None,
     }
 }
 

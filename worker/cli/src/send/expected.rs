@@ -5,7 +5,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use keyweir_worker::event_log::key_hash;
+use keyweir_core::slots::key_hash;
+use keyweir_worker::event_log::key_name;
 use serde::{Deserialize, Serialize};
 
 use super::target::Place;
@@ -59,7 +60,7 @@ impl Expected {
 
     fn lines(&mut self, topic: &str, keys: &[Option<Bytes>], places: &[Place]) -> std::io::Result<()> {
         for (key, place) in keys.iter().zip(places) {
-            let key = key.as_ref().map(|key| format!("{:016x}", key_hash(key)));
+            let key = key.as_ref().map(|key| key_name(key_hash(key)));
             let sent =
                 Sent { topic: topic.to_owned(), partition: place.partition, offset: place.offset, key };
             serde_json::to_writer(&mut self.file, &sent)?;

@@ -1,11 +1,14 @@
 //! The oracle: a byte for each record, a lane for each key, fed with lines in the order of time.
 
+mod hands;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use keyweir_core::Fence;
 use keyweir_worker::event_log::{Ending, Line, Step};
 
+use self::hands::Hands;
 use super::findings::{Findings, Kind};
 use super::states::States;
 use crate::send::Sent;
@@ -32,6 +35,8 @@ struct Shard {
     fence: Fence,
     /// The furthest that was read under this fence.
     furthest: Option<i64>,
+    /// What executes, on which member.
+    hands: Hands,
 }
 
 /// What is known of one key of a shard.
@@ -110,6 +115,11 @@ impl Oracle {
             (Step::Released, _) | (_, None) => {}
             (step, Some(offset)) => {
                 let key = line.key.as_deref().and_then(|key| u64::from_str_radix(key, 16).ok());
+                match step {
+                    Step::Running => return shard.hands.took(&Event { line, offset, key }),
+                    Step::Ran => return shard.hands.left(&Event { line, offset, key }, findings),
+                    _ => {}
+                }
                 self.keys.extend(key);
                 let event = Event { line, offset, key };
                 shard.enter(line.fence);

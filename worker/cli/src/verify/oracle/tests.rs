@@ -37,6 +37,9 @@ fn fed(log: &str) -> Oracle {
             "poll" => (Step::Polled, None),
             "start" => (Step::Started, None),
             "done" => (Step::Ended, Some(Ending::Done)),
+            "take" => (Step::Running, None),
+            "left" => (Step::Ran, Some(Ending::Done)),
+            "drop" => (Step::Ran, Some(Ending::Cancelled)),
             "aside" => (Step::SetAside, None),
             "fail" => (Step::Ended, Some(Ending::Retry)),
             _ => (Step::Ended, Some(Ending::Cancelled)),
@@ -208,4 +211,21 @@ fn an_older_fence_after_a_newer_one_is_double_ownership() {
 fn who_has_lost_a_shard_must_not_start_its_records() {
     let log = "a1 own\na1 poll 0 k\nb2 own\na1 start 0 k\na1 done 0 k";
     assert_eq!(counts(&judge(log)), [0, 0, 0, 1]);
+}
+
+#[test]
+fn a_key_is_in_one_hand_whoever_executes_it() {
+    let begun = "a1 own\na1 poll 5 k\na1 start 5 k\nb1 take 5 k\n";
+    let plain = judge(&format!(
+        "{begun}b1 left 5 k\na1 done 5 k\na1 poll 6 k\na1 start 6 k\nc1 take 6 k\nc1 left 6 k\na1 done 6 k"
+    ));
+    assert_eq!((counts(&plain), plain.late), ([0; 4], 0));
+    // The first target was killed: it says nothing any more.
+    let killed = judge(&format!("{begun}c1 take 5 k\nc1 left 5 k\na1 done 5 k"));
+    assert_eq!((counts(&killed), killed.late), ([0; 4], 0));
+    // It was frozen, and found out.
+    let frozen = judge(&format!("{begun}c1 take 5 k\nb1 drop 5 k\nc1 left 5 k\na1 done 5 k"));
+    assert_eq!((counts(&frozen), frozen.late), ([0; 4], 1));
+    let twice = judge(&format!("{begun}c1 take 5 k\nb1 left 5 k\nc1 left 5 k\na1 done 5 k"));
+    assert_eq!(counts(&twice), [0, 0, 1, 0]);
 }
