@@ -185,6 +185,11 @@ fn spec_rules() -> Value {
             "routing: Key needs members that meet: set coordination.type: Etcd or routing: Partition",
         ),
         rule_at(
+            ".handlerOptions.batch",
+            "self.routing != 'Key' || !has(self.handlerOptions.batch)",
+            "routing: Key sends records one by one: remove handlerOptions.batch or set routing: Partition",
+        ),
+        rule_at(
             ".key",
             "self.key.from != 'JSONPointer' || self.decode.format in ['JSON', 'Streamback']",
             "key.from: JSONPointer needs a JSON value: set decode.format: JSON",

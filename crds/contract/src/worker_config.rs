@@ -57,6 +57,13 @@ impl WorkerConfig {
         let text = serde_json::to_vec(&(&self.object, &self.fixed)).unwrap_or_default();
         format!("{:016x}", fnv1a(text))
     }
+
+    /// A short text that is the same for workers whose handlers do the same with a record.
+    pub fn handlers_hash(&self) -> String {
+        let FixedConfig { handler, routes, decode, .. } = &self.fixed;
+        let text = serde_json::to_vec(&(handler, routes, decode)).unwrap_or_default();
+        format!("{:016x}", fnv1a(text))
+    }
 }
 
 /// The object a worker belongs to.

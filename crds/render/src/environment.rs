@@ -13,9 +13,14 @@ pub struct Environment {
     pub config_maps: PathBuf,
     /// Where members meet unless the object says otherwise; `None` = nowhere.
     pub coordination: Option<EtcdCoordination>,
+    /// The Secret by which members of one object recognise each other; `None` = they don't speak to each other.
+    pub wire_secret: Option<String>,
     /// A pod or a laptop.
     pub place: Place,
 }
+
+/// The key of [`Environment::wire_secret`].
+pub const WIRE_KEY: &str = "secret";
 
 /// A pod or a laptop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +47,13 @@ pub struct Local {
 impl Environment {
     /// A laptop.
     pub fn local(secrets: PathBuf, local: Local) -> Self {
-        Self { config_maps: secrets.clone(), secrets, coordination: None, place: Place::Local(local) }
+        Self {
+            config_maps: secrets.clone(),
+            secrets,
+            coordination: None,
+            wire_secret: None,
+            place: Place::Local(local),
+        }
     }
 
     /// What `keyweir run` was told; `None` = this is a pod.

@@ -16,7 +16,7 @@ mod validate;
 use keyweir_contract::WorkerConfig;
 use keyweir_crds::StreamConsumer;
 
-pub use environment::{Environment, Local, Place};
+pub use environment::{Environment, Local, Place, WIRE_KEY};
 pub use mistakes::Mistake;
 pub use secrets::SecretFile;
 

@@ -10,6 +10,7 @@ use keyweir_contract::handler::{
 };
 use keyweir_contract::policy::{
     Concurrency, Decode, ExhaustedAction, KeyPolicy, KeySelector, Limits, OnUnknown, RateLimit, RetryPolicy,
+    Routing,
 };
 use keyweir_contract::worker_config::{
     CONTRACT_VERSION, Execution, FixedConfig, LiveConfig, ObjectIdentity, PausedPartition, ProcessConfig,
@@ -279,6 +280,11 @@ impl Lowering<'_> {
         }
         if spec.pod != defaults.1 {
             self.notes.push("spec.pod needs a cluster".to_owned());
+        }
+        if spec.routing == Routing::Key {
+            self.notes.push(
+                "spec.routing: Key needs a cluster: records are handled where they are read".to_owned(),
+            );
         }
         if spec.scaling != Default::default() {
             self.notes.push("spec.scaling needs a cluster".to_owned());

@@ -6,7 +6,7 @@ use keyweir_contract::endpoints::{ClientCertificate, PasswordLogin, Tls};
 use keyweir_crds::connection::{EtcdAuthSpec, SaslSpec, TlsSpec};
 use keyweir_crds::refs::KeyRef;
 
-use crate::environment::Environment;
+use crate::environment::{Environment, WIRE_KEY};
 
 /// A file that must be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +74,12 @@ impl<'a> Files<'a> {
 
     pub(crate) fn etcd_login(&mut self, field: &str, auth: &EtcdAuthSpec) -> PasswordLogin {
         self.login(field, &auth.username, &auth.password_secret_key_ref)
+    }
+
+    /// The secret by which members recognise each other, where there is one.
+    pub(crate) fn wire(&mut self) -> Option<PathBuf> {
+        let name = self.environment.wire_secret.clone()?;
+        Some(self.file("spec.routing", &name, WIRE_KEY, true))
     }
 
     fn login(&mut self, field: &str, username: &str, reference: &KeyRef) -> PasswordLogin {

@@ -58,6 +58,7 @@ fn places() -> [Environment; 2] {
         secrets: "/secrets".into(),
         config_maps: "/config-maps".into(),
         coordination: Some(etcd),
+        wire_secret: Some("wire".to_owned()),
         place: Place::Cluster,
     };
     [cluster, Environment::local("/secrets".into(), Local::default())]

@@ -7,13 +7,15 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, StatefulSet},
         batch::v1::Job,
-        core::v1::{ConfigMap, Pod, Service},
+        core::v1::{ConfigMap, Pod, Secret, Service},
     },
 };
+use keyweir_render::WIRE_KEY;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use thiserror::Error;
@@ -110,6 +112,9 @@ pub async fn apply(
         mark(&writer.put(&objects.service).await?),
         mark(&writer.put(&objects.disruption_budget).await?),
     ];
+    if let Some(secret) = objects.wire_secret {
+        writer.make_once(secret).await?;
+    }
     if let Some(service) = &objects.lag_service {
         marks.push(mark(&writer.put(service).await?));
     }
@@ -185,6 +190,24 @@ impl Writer<'_> {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 Err(error) => warn!(pod, %error, "a pod was not marked"),
             }
+        }
+    }
+
+    /// Makes a Secret with a content that nobody knows, unless there is one: then its content stays.
+    async fn make_once(&self, desired: Secret) -> Result<(), ApplyError> {
+        let name = desired.name_any();
+        let content = draw().map_err(|source| ApplyError::Apply {
+            kind: "Secret".to_owned(),
+            name: name.clone(),
+            source,
+        })?;
+        let secret = Secret { string_data: Some([(WIRE_KEY.to_owned(), content)].into()), ..desired };
+        let manager = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let api = Api::<Secret>::namespaced(self.client.clone(), &self.owner.namespace);
+        match api.create(&manager, &secret).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            Err(source) => Err(ApplyError::Apply { kind: "Secret".to_owned(), name, source }),
+            Ok(_) => Ok(()),
         }
     }
 
@@ -305,6 +328,16 @@ pub async fn stand_down(client: &Client, owner: &Owner, asked: bool) -> Result<(
         writer.keep_only::<StatefulSet>(&[]).await?;
     }
     Ok(())
+}
+
+/// 256 random bits as text.
+fn draw() -> Result<String, kube::Error> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| {
+        let error = std::io::Error::other("the system gives no random numbers");
+        kube::Error::Service(Box::new(error))
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Deletes in the foreground: the object stays until its pods are gone, so that it can be waited for.

@@ -88,6 +88,7 @@ pub fn print(objects: &Objects) -> u64 {
     add(text(&objects.config_map));
     add(text(&objects.service));
     add(text(&objects.lag_service));
+    add(text(&objects.wire_secret));
     add(text(&objects.disruption_budget));
     match &objects.workload {
         Workload::Deployment(deployment) => add(text(deployment)),

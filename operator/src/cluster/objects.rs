@@ -3,7 +3,7 @@
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     batch::v1::Job,
-    core::v1::{ConfigMap, Service, ServiceAccount},
+    core::v1::{ConfigMap, Secret, Service, ServiceAccount},
     policy::v1::PodDisruptionBudget,
 };
 
@@ -21,6 +21,8 @@ pub struct Objects {
     pub service: Service,
     /// The service at which an autoscaler asks for the lag, where one does.
     pub lag_service: Option<Service>,
+    /// By what the workers recognise each other, where they have to: it is made once, with a content that nobody knows.
+    pub wire_secret: Option<Secret>,
     /// How many pods may be taken away at a time.
     pub disruption_budget: PodDisruptionBudget,
     /// What it costs that a pod goes, where some are to go.

@@ -22,6 +22,8 @@ pub struct Plan {
     pub drain_time: Option<Duration>,
     /// For so long fewer must have done before there are fewer.
     pub down_delay: Duration,
+    /// Replicas without a shard have something to do too: keys are routed to them.
+    pub beyond_shards: bool,
     /// Decide, and do nothing.
     pub dry_run: bool,
 }
@@ -103,9 +105,8 @@ fn needed(plan: &Plan, signals: Signals, lag: i64) -> Decision {
     if let Some(drain) = drain(plan, signals, lag).filter(|drain| *drain > replicas) {
         (replicas, reason) = (drain, "DrainTime");
     }
-    for (limit, above) in
-        [(signals.shards.unwrap_or(i32::MAX), "EveryShardHasOne"), (plan.max, "MaxReplicas")]
-    {
+    let shards = signals.shards.filter(|_| !plan.beyond_shards).unwrap_or(i32::MAX);
+    for (limit, above) in [(shards, "EveryShardHasOne"), (plan.max, "MaxReplicas")] {
         if replicas > limit {
             (replicas, reason) = (limit, above);
         }
@@ -146,6 +147,7 @@ mod tests {
             table: Vec::new(),
             drain_time: None,
             down_delay: Duration::from_secs(60),
+            beyond_shards: false,
             dry_run: false,
         }
     }
@@ -168,6 +170,8 @@ mod tests {
         assert_eq!(once(&plan, at(1, 1_000_000)), (10, "MaxReplicas"));
         let signals = Signals { shards: Some(8), ..at(1, 1_000_000) };
         assert_eq!(once(&plan, signals), (8, "EveryShardHasOne"));
+        let routed = Plan { beyond_shards: true, ..plan };
+        assert_eq!(once(&routed, signals), (10, "MaxReplicas"), "keys are routed to those without a shard");
     }
 
     /// U141: one record wakes it, and it falls asleep when nothing was left for the whole delay.

@@ -2,9 +2,15 @@
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 
-/// Name, uid and namespace of the pod, as the worker's command line expects them.
+/// Name, uid, namespace and address of the pod, as the worker's command line expects them.
 pub fn downward() -> Vec<EnvVar> {
-    [("POD_NAME", "metadata.name"), ("POD_UID", "metadata.uid"), ("POD_NAMESPACE", "metadata.namespace")]
+    let fields = [
+        ("POD_NAME", "metadata.name"),
+        ("POD_UID", "metadata.uid"),
+        ("POD_NAMESPACE", "metadata.namespace"),
+        ("POD_IP", "status.podIP"),
+    ];
+    fields
         .into_iter()
         .map(|(name, field)| EnvVar {
             name: name.to_owned(),

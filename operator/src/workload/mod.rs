@@ -12,6 +12,7 @@ pub mod secrets;
 pub mod service;
 pub mod service_account;
 pub mod trouble;
+pub mod wire;
 
 /// The port on which a worker serves `/livez`, `/readyz` and `/metrics`: not the one that a handler in the same pod
 /// would choose.

@@ -11,6 +11,8 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 
+use keyweir_contract::source::PEER_PORT;
+
 use super::{HTTP_PORT, HTTP_PORT_NAME, config_map::FILE, env, overrides::Overrides, probes, secrets::Files};
 use crate::cluster::owner::Owner;
 
@@ -61,6 +63,8 @@ pub struct WorkerPod {
     pub data: DataDirectory,
     /// Secrets and ConfigMaps to mount.
     pub files: Files,
+    /// Whether other workers speak to it.
+    pub speaks: bool,
     /// The handler's container, where it runs beside the worker.
     pub handler: Option<Container>,
     /// What the user says.
@@ -123,12 +127,7 @@ impl WorkerPod {
                 format!("0.0.0.0:{HTTP_PORT}"),
             ]),
             env: Some(variables),
-            ports: Some(vec![ContainerPort {
-                name: Some(HTTP_PORT_NAME.to_owned()),
-                container_port: HTTP_PORT.into(),
-                protocol: Some("TCP".to_owned()),
-                ..ContainerPort::default()
-            }]),
+            ports: Some(self.ports()),
             resources: Some(self.overrides.resources.clone().unwrap_or_else(default_resources)),
             startup_probe: Some(probes.startup),
             liveness_probe: Some(probes.liveness),
@@ -137,6 +136,17 @@ impl WorkerPod {
             volume_mounts: Some(self.mounts()),
             ..Container::default()
         }
+    }
+
+    fn ports(&self) -> Vec<ContainerPort> {
+        let port = |name: &str, number: u16| ContainerPort {
+            name: Some(name.to_owned()),
+            container_port: number.into(),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        };
+        let wire = self.speaks.then(|| port("wire", PEER_PORT));
+        [port(HTTP_PORT_NAME, HTTP_PORT)].into_iter().chain(wire).collect()
     }
 
     fn volumes(&self, owner: &Owner) -> Vec<Volume> {

@@ -39,6 +39,8 @@ async fn the_chart_grants_what_the_operator_asks_for_and_nothing_else() {
         consumer["metadata"]["generation"] = 2.into();
         consumer["spec"]["coordination"] =
             json!({"type": "Etcd", "etcd": {"endpoints": ["http://etcd:2379"]}});
+        // Whose workers recognise each other by a Secret.
+        consumer["spec"]["routing"] = "Key".into();
     });
     once(&api).await.expect("the predecessor is asked to end");
     api.remove(STATEFUL_SET);
@@ -46,6 +48,7 @@ async fn the_chart_grants_what_the_operator_asks_for_and_nothing_else() {
     api.change(CONSUMER, |consumer| {
         consumer["metadata"]["generation"] = 3.into();
         consumer["spec"]["coordination"] = json!({"type": "None"});
+        consumer["spec"]["routing"] = "Partition".into();
         consumer["spec"]["replicas"] = 1.into();
     });
     once(&api).await.expect("the Deployment is asked to end");

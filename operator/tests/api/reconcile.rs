@@ -72,6 +72,35 @@ async fn a_new_object_gets_all_it_needs_in_order() {
     assert_eq!(condition(&api, "Ready"), pair("False", "RollingOut"));
 }
 
+/// Workers that route keys recognise each other by a Secret that is made once: the operator may not read or change it.
+#[tokio::test]
+async fn a_routed_object_gets_a_secret_once_and_its_pods_the_wire() {
+    const SECRET: &str = "/api/v1/namespaces/shop/secrets/orders-stc-wire";
+    let api = stored(json!({"routing": "Key"}));
+    once(&api).await.expect("the reconcile succeeds");
+    let calls = api.calls();
+    let at = |call: &str| calls.iter().position(|known| known == call);
+    let made = at(&format!("POST {NAMESPACE}/secrets"));
+    assert!(made.is_some() && made < at(&format!("PATCH {DEPLOYMENT}")), "{calls:?}");
+    let secret = api.get(SECRET).expect("it is made");
+    assert_eq!(secret["immutable"], true);
+    assert_eq!(secret["metadata"]["ownerReferences"][0]["uid"], "uid-1");
+    assert_eq!(secret["stringData"]["secret"].as_str().map(str::len), Some(64));
+    let pod = api.get(DEPLOYMENT).expect("it is made")["spec"]["template"]["spec"].clone();
+    let worker = &pod["containers"][0];
+    assert_eq!(worker["ports"][1], json!({"name": "wire", "containerPort": 7070, "protocol": "TCP"}));
+    assert!(worker["env"].to_string().contains("status.podIP"));
+    let volumes = pod["volumes"].as_array().cloned().unwrap_or_default();
+    assert!(volumes.iter().any(|volume| volume["secret"]["secretName"] == "orders-stc-wire"), "{volumes:?}");
+
+    // Another operator, with nothing in its memory, leaves it as it is.
+    once(&api).await.expect("the second reconcile succeeds");
+    assert_eq!(api.get(SECRET), Some(secret));
+    let other = stored(json!({}));
+    once(&other).await.expect("the reconcile succeeds");
+    assert_eq!(other.get(SECRET), None);
+}
+
 #[tokio::test]
 async fn a_settled_object_costs_two_reads_and_nothing_else() {
     let api = stored(json!({}));

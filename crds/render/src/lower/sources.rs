@@ -2,8 +2,10 @@
 
 use keyweir_contract::endpoints::{EtcdEndpoint, KafkaEndpoint, Sasl};
 use keyweir_contract::keys::ObjectPrefix;
+use keyweir_contract::policy::Routing;
 use keyweir_contract::source::{
-    Coordination, EmbeddedSource, EtcdCoordination, EtcdSource, KafkaSource, Source, StartAt,
+    Coordination, EmbeddedSource, EtcdCoordination, EtcdSource, KafkaSource, PEER_PORT, PeerWire, Source,
+    StartAt,
 };
 use keyweir_contract::worker_config::ObjectIdentity;
 use keyweir_crds::StreamConsumerSpec;
@@ -115,13 +117,23 @@ impl Lowering<'_> {
         if replaced || spec.source.embedded.is_some() {
             return Coordination::None;
         }
-        match &spec.coordination {
+        let coordination = match &spec.coordination {
             Some(CoordinationSpec { kind: CoordinationType::None, .. }) => Coordination::None,
             Some(given) => self.given_coordination(given),
             None => match &self.environment.coordination {
                 Some(default) => Coordination::Etcd(Box::new(default.clone())),
                 None => Coordination::None,
             },
+        };
+        match coordination {
+            Coordination::Etcd(etcd) if spec.routing == Routing::Key => {
+                let peer = self
+                    .files
+                    .wire()
+                    .map(|secret_file| PeerWire { listen: format!("0.0.0.0:{PEER_PORT}"), secret_file });
+                Coordination::Etcd(Box::new(EtcdCoordination { peer, ..*etcd }))
+            }
+            other => other,
         }
     }
 
@@ -144,12 +156,11 @@ impl Lowering<'_> {
             tls: etcd.tls.as_ref().map(|tls| self.files.tls(&format!("{FIELD}.etcd.tls"), tls)),
             login: etcd.auth.as_ref().map(|auth| self.files.etcd_login(&format!("{FIELD}.etcd.auth"), auth)),
         };
-        let peer = default.and_then(|default| default.peer);
         Coordination::Etcd(Box::new(EtcdCoordination {
             endpoint,
             prefix: etcd.prefix.clone(),
             member_ttl,
-            peer,
+            peer: None,
         }))
     }
 

@@ -15,6 +15,7 @@ pub(crate) fn cluster() -> Environment {
         secrets: "/secrets".into(),
         config_maps: "/config-maps".into(),
         coordination: None,
+        wire_secret: Some("orders-stc-wire".to_owned()),
         place: Place::Cluster,
     }
 }
@@ -160,10 +161,28 @@ fn a_change_of_what_is_live_replaces_no_worker_and_any_other_does() {
     }
 }
 
+/// Rows of issue 4: the wire between workers is authenticated.
+#[test]
+fn members_speak_to_each_other_where_keys_are_routed_and_only_there() {
+    let etcd = "coordination: {type: Etcd, etcd: {endpoints: ['http://a:1']}}";
+    let routed = rendered(&with(&format!("{{routing: Key, {etcd}}}")));
+    let peer = serde_json::to_value(&routed.config).unwrap();
+    assert_eq!(
+        peer.pointer("/fixed/coordination/etcd/peer"),
+        Some(&serde_json::json!({"listen": "0.0.0.0:7070", "secretFile": "/secrets/orders-stc-wire/secret"}))
+    );
+    assert_eq!(routed.files.len(), 1);
+    let partition = rendered(&with(&format!("{{routing: Partition, {etcd}}}")));
+    assert_eq!(config(etcd).pointer("/fixed/coordination/etcd/peer"), Some(&Value::Null));
+    assert_eq!(partition.files, vec![]);
+}
+
 #[test]
 fn a_laptop_says_what_it_leaves_to_a_cluster() {
     let local = Environment::local("/secrets".into(), Local::default());
-    for field in ["replicas: 2", "scaling: {mode: External}", "pod: {priorityClassName: high}"] {
+    for field in
+        ["replicas: 2", "routing: Key", "scaling: {mode: External}", "pod: {priorityClassName: high}"]
+    {
         let notes = render(&with(field), &local).unwrap().notes;
         let (name, _) = field.split_once(':').unwrap();
         assert!(notes.iter().any(|note| note.starts_with(&format!("spec.{name}"))), "{field}: {notes:?}");

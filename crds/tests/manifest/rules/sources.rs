@@ -192,6 +192,9 @@ fn coordination() -> Vec<Case> {
             .accepts("{ordering: Partition, routing: Partition}")
             .refuses("{ordering: Partition, routing: Key}")
             .refuses("{ordering: None, routing: Key}"),
+        case("spec", "routing: Key sends records one by one")
+            .accepts("{routing: Partition, handlerOptions: {batch: {}}}")
+            .refuses("{routing: Key, handlerOptions: {batch: {}}}"),
         case("spec", "routing: Key needs members that meet")
             .accepts("{routing: Key, coordination: {type: Etcd}}")
             .refuses("{routing: Key, coordination: {type: None}}")

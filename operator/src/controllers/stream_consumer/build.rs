@@ -11,7 +11,7 @@ use crate::{
     meters::build::lag_service,
     workload::{
         config_map::config_map, disruption::disruption_budget, service::service,
-        service_account::service_account,
+        service_account::service_account, wire,
     },
 };
 
@@ -33,6 +33,7 @@ pub fn build(valid: &ValidStreamConsumer) -> Objects {
             .as_ref()
             .filter(|_| valid.lag_is_asked_for)
             .map(|metered| lag_service(&valid.owner, &metered.meter)),
+        wire_secret: valid.pod.speaks.then(|| wire::secret(&valid.owner)),
         disruption_budget: disruption_budget(&valid.owner),
         costs: valid.costs.clone(),
         workload: match valid.membership {

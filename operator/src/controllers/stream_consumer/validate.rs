@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Container, LocalObjectReference};
 use keyweir_contract::{
-    source::{Coordination, Source},
+    policy::Routing,
+    source::{Coordination, PEER_PORT, Source},
     worker_config::WorkerConfig,
 };
 use keyweir_crds::{
@@ -17,7 +18,7 @@ use super::{
     model::{Membership, Nouns, Rollout, ValidStreamConsumer},
 };
 use crate::{
-    cluster::apply::Sweep,
+    cluster::{apply::Sweep, owner::Owner},
     meters::{Meter, Metered},
     registry::gather::Load,
     scaling::{
@@ -30,6 +31,7 @@ use crate::{
         overrides::{OverrideError, Overrides, pull_policy},
         pod::{DATA_DIRECTORY, DATA_VOLUME, DataDirectory, RESTART_HASH, RESTARTED_AT, WorkerPod},
         secrets::{CONFIG_MAPS, Files, SECRETS},
+        wire,
     },
 };
 
@@ -75,7 +77,7 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
         return Err(Refusal { ends: true, ..Refusal::of_spec(GROUP_IN_USE, rival) });
     }
     let spec = &consumer.spec;
-    let Configured { config, files, of_source } = configuration(consumer, settings)?;
+    let Configured { config, files, of_source } = configuration(consumer, &found.owner, settings)?;
     let membership = membership(&config, spec)?;
     let pod = WorkerPod {
         image: image(spec, settings),
@@ -92,7 +94,8 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
             None => DataDirectory::Absent,
         },
         files,
-        handler: handler_container(spec)?,
+        speaks: speaks(&config),
+        handler: handler_container(spec, &config)?,
         overrides: Overrides::read(&spec.pod)?,
     };
     Ok(ValidStreamConsumer {
@@ -123,11 +126,16 @@ struct Configured {
     of_source: Files,
 }
 
-fn configuration(consumer: &StreamConsumer, settings: &Settings) -> Result<Configured, Refusal> {
+fn configuration(
+    consumer: &StreamConsumer,
+    owner: &Owner,
+    settings: &Settings,
+) -> Result<Configured, Refusal> {
     let environment = Environment {
         secrets: SECRETS.into(),
         config_maps: CONFIG_MAPS.into(),
         coordination: None,
+        wire_secret: Some(wire::secret_name(&owner.child)),
         place: Place::Cluster,
     };
     let whole = with_defaults(consumer, settings);
@@ -254,6 +262,7 @@ fn scaling(spec: &StreamConsumerSpec) -> Result<Option<Plan>, Refusal> {
             .map(|time| duration("targetDrainTime", time))
             .transpose()?,
         down_delay: duration("scaleDownDelay", &builtin.scale_down_delay)?,
+        beyond_shards: spec.routing == Routing::Key,
         dry_run: builtin.dry_run,
     }))
 }
@@ -262,11 +271,17 @@ fn image(spec: &StreamConsumerSpec, settings: &Settings) -> String {
     if spec.worker.image.is_empty() { settings.worker_image.clone() } else { spec.worker.image.clone() }
 }
 
-fn handler_container(spec: &StreamConsumerSpec) -> Result<Option<Container>, Refusal> {
+/// Whether workers speak to each other.
+fn speaks(config: &WorkerConfig) -> bool {
+    matches!(&config.fixed.coordination, Coordination::Etcd(etcd) if etcd.peer.is_some())
+}
+
+fn handler_container(spec: &StreamConsumerSpec, config: &WorkerConfig) -> Result<Option<Container>, Refusal> {
     let Some(container) = &spec.handler.container else { return Ok(None) };
-    if container.port == HTTP_PORT {
+    let port = container.port;
+    if port == HTTP_PORT || port == PEER_PORT && speaks(config) {
         let message = format!(
-            "the worker itself listens on port {HTTP_PORT} of the pod: choose another handler.container.port"
+            "the worker itself listens on port {port} of the pod: choose another handler.container.port"
         );
         return Err(Refusal::of_pods("PodOverridesRejected", message));
     }
