@@ -18,6 +18,8 @@ mod moves;
 mod purge;
 #[path = "fleet/roster.rs"]
 mod roster;
+#[path = "fleet/routing.rs"]
+mod routing;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{FleetError, program};
 use crate::http::http;
@@ -17,7 +17,12 @@ use crate::process::Process;
 pub struct Worker {
     process: Process,
     port: Port,
+    /// Where other workers reach it.
+    wire: Port,
 }
+
+/// By what the workers of a fleet recognise each other, as the operator would have made it.
+const WIRE_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// Where a worker writes every step of every record.
 pub(super) fn event_log(dir: &Path, number: usize) -> PathBuf {
@@ -37,6 +42,13 @@ impl Worker {
         std::fs::File::options().create(true).append(true).open(&events).map_err(FleetError::Prepare)?;
         config["fixed"]["process"]["eventLog"] = events.display().to_string().into();
         config["fixed"]["process"]["listen"] = port.address().into();
+        let wire = Port::take().map_err(FleetError::Prepare)?;
+        if config["fixed"]["routing"] == "Key" {
+            let secret = dir.join("wire-secret");
+            std::fs::write(&secret, WIRE_SECRET).map_err(FleetError::Prepare)?;
+            config["fixed"]["coordination"]["etcd"]["peer"] =
+                json!({"listen": wire.address(), "secretFile": secret.display().to_string()});
+        }
         let path = dir.join(format!("worker-{number}.json"));
         std::fs::write(&path, config.to_string()).map_err(FleetError::Prepare)?;
         let mut command = Command::new(program("keyweir-worker"));
@@ -44,13 +56,28 @@ impl Worker {
         command.envs(environment.iter().copied());
         let log = dir.join(format!("worker-{number}.log"));
         let process = Process::start(&format!("worker {number}"), command, &log);
-        Ok(Worker { process: process.map_err(FleetError::Process)?, port })
+        Ok(Worker { process: process.map_err(FleetError::Process)?, port, wire })
     }
 
     /// `host:port` of its probes and metrics.
     #[must_use]
     pub fn address(&self) -> String {
         self.port.address()
+    }
+
+    /// `host:port` where other workers reach it, where keys are routed.
+    #[must_use]
+    pub fn wire(&self) -> String {
+        self.wire.address()
+    }
+
+    /// One of its metrics, by name; `None` = it does not answer, or there is none.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, body) = http(&self.port.address(), "GET", "/metrics", "").ok()?;
+        let line =
+            body.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     /// What it says of its object (`/v1/objects`); `None` = it does not answer.
