@@ -20,8 +20,8 @@ use tracing::{Instrument, Span};
 use crate::lag::{self, Lag};
 use crate::membership::{self, Hindrances, Membership};
 use crate::reach::{self, Reach};
-use crate::routing::{self, Ground, Sight};
-use crate::wiring::{self, StartError};
+use crate::routing::{self, Ground, Routing, Sight};
+use crate::wiring::{self, Adapters, StartError};
 
 /// How often an object's lag is looked up.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
@@ -71,16 +71,7 @@ impl Object {
         let endless = || (watch::Sender::new(None), DispatchLimit::default());
         let (limit_to, limit) = adapters.fleet.as_ref().map_or_else(endless, |_| DispatchLimit::new());
         let off = CancellationToken::new();
-        let mut routing = match (&adapters.fleet, routing::wire(&config)) {
-            (Some(fleet), Some(wire)) => {
-                let (leave, off, object) = (leave.clone(), off.clone(), fleet.prefix.as_str().to_owned());
-                let (handlers, limit) = (adapters.handlers.clone(), limit.clone());
-                let log = adapters.observer.clone().map(|log| Arc::new(log) as Arc<dyn ExecutionLog>);
-                let ground = Ground { handlers, limit, log, object, advertised: around.address, leave, off };
-                Some(routing::start(&config, wire, ground).await?)
-            }
-            _ => None,
-        };
+        let mut routing = part_in_routing(&config, &adapters, &limit, around.address, &leave, &off).await?;
         let (ports, handlers) = (adapters.ports, adapters.handlers);
         let here = || handlers.iter().map(|handler| Arc::new(Routed::here(Arc::clone(handler)))).collect();
         let (handle, run) = pump(Parts {
@@ -240,6 +231,30 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     tokio::spawn(task.instrument(span.clone()))
+}
+
+/// Its part in routing, where the keys of a fleet are routed.
+async fn part_in_routing(
+    config: &WorkerConfig,
+    adapters: &Adapters,
+    limit: &DispatchLimit,
+    advertised: Option<IpAddr>,
+    leave: &CancellationToken,
+    off: &CancellationToken,
+) -> Result<Option<Routing>, StartError> {
+    let (Some(fleet), Some(wire)) = (&adapters.fleet, routing::wire(config)) else {
+        return Ok(None);
+    };
+    let ground = Ground {
+        handlers: adapters.handlers.clone(),
+        limit: limit.clone(),
+        log: adapters.observer.clone().map(|log| Arc::new(log) as Arc<dyn ExecutionLog>),
+        object: fleet.prefix.as_str().to_owned(),
+        advertised,
+        leave: leave.clone(),
+        off: off.clone(),
+    };
+    routing::start(config, wire, ground).await.map(Some)
 }
 
 /// There is nobody to hand anything to: the pump drains once it is to leave.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::load::unix_millis;
-use super::{FleetError, Latencies, Sent, Timeline};
+use super::{Fleet, FleetError, Latencies, Sent, Timeline};
 
 /// How long after a change its records still count, and what lies between two changes.
 const AFTERWARDS: Duration = Duration::from_secs(1);
@@ -56,6 +56,40 @@ pub trait Crew {
 
     /// The event logs of all of them, those that are gone included.
     fn logs(&self) -> Vec<PathBuf>;
+}
+
+impl Crew for Fleet {
+    fn start(&mut self) -> Result<usize, FleetError> {
+        Fleet::start(self)
+    }
+
+    fn leave(&mut self, number: usize) -> Result<(), FleetError> {
+        Fleet::leave(self, number)
+    }
+
+    fn kill9(&mut self, number: usize) -> Result<(), FleetError> {
+        Fleet::kill9(self, number)
+    }
+
+    fn freeze(&mut self, number: usize) -> Result<(), FleetError> {
+        Fleet::freeze(self, number)
+    }
+
+    fn thaw(&mut self, number: usize) -> Result<(), FleetError> {
+        Fleet::thaw(self, number)
+    }
+
+    fn numbers(&self) -> Vec<usize> {
+        self.running().collect()
+    }
+
+    fn settle(&mut self) -> Result<(), FleetError> {
+        Fleet::settle(self)
+    }
+
+    fn logs(&self) -> Vec<PathBuf> {
+        Fleet::event_logs(self)
+    }
 }
 
 /// One change, and from when to when its records count.

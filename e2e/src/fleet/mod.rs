@@ -449,40 +449,6 @@ impl Fleet {
     }
 }
 
-impl Crew for Fleet {
-    fn start(&mut self) -> Result<usize, FleetError> {
-        Fleet::start(self)
-    }
-
-    fn leave(&mut self, number: usize) -> Result<(), FleetError> {
-        Fleet::leave(self, number)
-    }
-
-    fn kill9(&mut self, number: usize) -> Result<(), FleetError> {
-        Fleet::kill9(self, number)
-    }
-
-    fn freeze(&mut self, number: usize) -> Result<(), FleetError> {
-        Fleet::freeze(self, number)
-    }
-
-    fn thaw(&mut self, number: usize) -> Result<(), FleetError> {
-        Fleet::thaw(self, number)
-    }
-
-    fn numbers(&self) -> Vec<usize> {
-        self.running().collect()
-    }
-
-    fn settle(&mut self) -> Result<(), FleetError> {
-        Fleet::settle(self)
-    }
-
-    fn logs(&self) -> Vec<PathBuf> {
-        self.event_logs()
-    }
-}
-
 fn manifest(name: &str, source: Value, etcd: &str, options: &FleetOptions) -> Value {
     let mut spec = json!({
         "source": source,
