@@ -38,7 +38,8 @@ struct Listing {
 pub(super) struct Book {
     known: BTreeMap<Bytes, u64>,
     given: VecDeque<Given>,
-    listing: Option<Listing>,
+    /// Those that the frontier has not passed; of the earlier ones not all was given.
+    listings: VecDeque<Listing>,
 }
 
 impl Book {
@@ -75,13 +76,15 @@ impl Book {
 
     /// What is given from here on are the differences that a listing finds; the same listing may begin again.
     pub(super) fn begin_listing(&mut self, revision: u64, begins: Offset) {
-        if self.listing.is_none_or(|listing| listing.revision != revision) {
-            self.listing = Some(Listing { revision, begins, ends: None });
+        if self.listings.back().is_none_or(|listing| listing.revision != revision) {
+            // One that could not be brought to its end ends here.
+            self.end_listing(begins);
+            self.listings.push_back(Listing { revision, begins, ends: None });
         }
     }
 
     pub(super) fn end_listing(&mut self, ends: Offset) {
-        if let Some(listing) = &mut self.listing {
+        if let Some(listing) = self.listings.back_mut().filter(|listing| listing.ends.is_none()) {
             listing.ends = Some(ends);
         }
     }
@@ -91,8 +94,9 @@ impl Book {
         while self.given.front().is_some_and(|given| given.offset < frontier) {
             self.given.pop_front();
         }
-        let is_passed = |listing: &Listing| listing.ends.is_some_and(|ends| ends <= frontier);
-        self.listing = self.listing.filter(|listing| !is_passed(listing));
+        while self.listings.front().is_some_and(|first| first.ends.is_some_and(|ends| ends <= frontier)) {
+            self.listings.pop_front();
+        }
         let mut known = self.known.clone();
         for Given { key, before, .. } in self.given.iter().rev() {
             match before {
@@ -104,7 +108,8 @@ impl Book {
         Notes {
             read_to: read_to.0,
             listing: self
-                .listing
+                .listings
+                .front()
                 .filter(|listing| listing.begins <= frontier)
                 .map(|listing| listing.revision),
             known: Some(known),
@@ -160,5 +165,16 @@ mod tests {
         book.end_listing(Offset(8));
         assert_eq!((noted(&mut book, 4), noted(&mut book, 8)), (Some(7), None));
         assert_eq!(noted(&mut book, 9), None);
+    }
+
+    /// Who goes on in the midst of a listing that was never brought to its end must not take it for a history.
+    #[test]
+    fn a_listing_that_was_given_up_is_noted_as_long_as_the_frontier_lies_in_it() {
+        let mut book = Book::default();
+        let noted =
+            |book: &mut Book, frontier| book.notes(Offset(9), Offset(frontier), &RangeSet::new()).listing;
+        book.begin_listing(7, Offset(3));
+        book.begin_listing(9, Offset(6));
+        assert_eq!([3, 5, 6].map(|frontier| noted(&mut book, frontier)), [Some(7), Some(7), Some(9)]);
     }
 }

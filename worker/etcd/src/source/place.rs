@@ -2,17 +2,24 @@
 //! revision. Both together are the record's offset. Up: [the source](super).
 //!
 //! ```text
-//!   bit 63   62 … 20     19 … 0
-//!      0     revision    number
+//!   bit 63   62 … 20     19                                      18 … 0
+//!      0     revision    0 = a change of it, 1 = what a listing found   number
 //! ```
-//! A listing at a revision is read as if all it brings had happened at that revision, in the order of the keys.
+//! What a listing at a revision finds stands behind all changes of that revision and before those of the next one, in the
+//! order of the keys. A further listing at the same revision goes on behind it.
 
 use keyweir_core::Offset;
 
 const BITS: u32 = 20;
 
-/// The last number of a revision: behind all that it brings to a slot.
-pub(super) const LAST: u32 = (1 << BITS) - 1;
+/// The first number of what a listing finds.
+const LISTED: u32 = 1 << (BITS - 1);
+
+/// The last number of a change: no change has it. Whoever starts there begins behind all that the revision brings.
+pub(super) const LAST: u32 = LISTED - 1;
+
+/// The last number of all.
+const MAX: u32 = (1 << BITS) - 1;
 
 /// Where a change stands in its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,18 +30,19 @@ pub(super) struct Place {
 
 impl Place {
     /// Before all that a revision brings.
+    #[cfg(test)]
     pub(super) const fn at(revision: u64) -> Self {
         Self { revision, number: 0 }
     }
 
-    /// Behind all that a revision brings.
+    /// Behind all changes of a revision: where a listing at it begins.
     pub(super) const fn after(revision: u64) -> Self {
-        Self::at(revision + 1)
+        Self { revision, number: LISTED }
     }
 
     pub(super) fn of(offset: Offset) -> Self {
         let bits = offset.0.max(0).unsigned_abs();
-        Self { revision: bits >> BITS, number: bits as u32 & LAST }
+        Self { revision: bits >> BITS, number: bits as u32 & MAX }
     }
 
     /// A revision that no etcd reaches has the last offset of all.
@@ -44,9 +52,15 @@ impl Place {
         if fits { Offset(offset) } else { Offset(i64::MAX) }
     }
 
-    /// The next place of the same revision; `None` = no slot holds so much.
+    /// The next place of the same sort at the same revision; `None` = no slot holds so much.
     pub(super) fn next(self) -> Option<Self> {
-        (self.number < LAST - 1).then(|| Self { number: self.number + 1, ..self })
+        let number = self.number + 1;
+        (number != LAST && number < MAX).then_some(Self { number, ..self })
+    }
+
+    /// The first revision that has changes here or behind.
+    pub(super) const fn first_revision(self) -> u64 {
+        if self.number < LAST { self.revision } else { self.revision + 1 }
     }
 }
 
@@ -56,18 +70,27 @@ mod tests {
 
     #[test]
     fn places_are_offsets_in_their_order() {
-        let places = [Place::at(1), Place { revision: 1, number: LAST }, Place::after(1), Place::at(1 << 42)];
+        let places = [
+            Place::at(1),
+            Place { revision: 1, number: LAST },
+            Place::after(1),
+            Place::at(2),
+            Place::at(1 << 42),
+        ];
         assert!(places.is_sorted());
         assert!(places.map(Place::offset).is_sorted());
         assert_eq!(places.map(|place| Place::of(place.offset())), places);
+        assert_eq!(places.map(Place::first_revision), [1, 2, 2, 2, 1 << 42]);
         assert_eq!(Place::at(7).offset(), Offset(7 << 20));
         assert_eq!(Place::at(u64::MAX).offset(), Offset(i64::MAX));
     }
 
     #[test]
     fn a_revision_has_so_many_places_and_no_more() {
-        let last = Place { revision: 3, number: LAST - 2 };
-        assert_eq!(last.next().and_then(Place::next), None);
-        assert!(last.next().is_some_and(|next| next < Place { revision: 3, number: LAST }));
+        let change = Place { revision: 3, number: LAST - 2 };
+        assert_eq!(change.next().and_then(Place::next), None);
+        let listed = Place { revision: 3, number: MAX - 2 };
+        assert_eq!(listed.next().and_then(Place::next), None);
+        assert!(listed.next().is_some_and(|next| next < Place::at(4)));
     }
 }

@@ -125,10 +125,17 @@ impl Slot {
                     slot.list_at(revision);
                 }
             }
+            // The keys did not fit, and nobody knows which of a listing were given: all of them again.
+            None if notes.listing.is_some() => {
+                slot.phase = Phase::Listing(None);
+                slot.noted = noted;
+                slot.has_gaps = true;
+            }
             // The keys did not fit: what stood before this revision is asked for.
             None => {
-                slot.booked = Place::at(next.revision);
-                slot.phase = Phase::Learning(next.revision.saturating_sub(1).max(1));
+                let stood = next.first_revision().saturating_sub(1).max(1);
+                slot.booked = Place::after(stood);
+                slot.phase = Phase::Learning(stood);
                 slot.noted = noted;
             }
         }
@@ -149,6 +156,8 @@ impl Slot {
     fn list_at(&mut self, revision: u64) {
         self.phase = Phase::Listing(Some(revision));
         self.book.begin_listing(revision, self.next.offset());
+        self.next = self.next.max(Place::after(revision));
+        self.booked = self.next;
     }
 
     pub(super) fn handle(&self) -> ShardIndex {
@@ -160,7 +169,7 @@ impl Slot {
         match self.phase {
             Phase::Learning(revision) | Phase::Listing(Some(revision)) => Need::List(revision),
             Phase::Listing(None) => Need::ListNow,
-            Phase::Following => Need::Follow(self.next.min(self.booked).revision),
+            Phase::Following => Need::Follow(self.next.min(self.booked).first_revision()),
         }
     }
 
@@ -168,7 +177,7 @@ impl Slot {
     pub(super) fn begin_listing(&mut self, revision: u64, now: bool) -> bool {
         if now && self.phase == Phase::Listing(None) {
             // Whatever was given before, by whomever, stands below.
-            self.next = self.next.max(self.floor).max(Place::at(revision));
+            self.next = self.next.max(self.floor);
             self.list_at(revision);
         }
         self.cursor = None;
@@ -231,6 +240,14 @@ impl Slot {
         let offset = place.offset();
         let origin = Origin { shard: self.handle, offset, timestamp: -1 };
         let record = change.record(arena, origin, self.book.revision(change.key()));
+        // What this offset or a later one brought is the book's to say from here on.
+        let caught_up = |after: &Option<u64>| match (*after, change.leaves()) {
+            (Some(ahead), Some(given)) => given >= ahead,
+            (ahead, given) => ahead == given,
+        };
+        if self.ahead.get(change.key()).is_some_and(caught_up) {
+            self.ahead.remove(change.key());
+        }
         self.book.give(offset, change.key(), change.leaves());
         record
     }
@@ -251,7 +268,6 @@ impl Slot {
         self.book.end_listing(self.next.offset());
         self.phase = Phase::Following;
         self.noted.clear();
-        self.ahead.clear();
         self.given_below = 0;
         let differs = std::mem::take(&mut self.differences) > 0;
         let has_gaps = std::mem::take(&mut self.has_gaps);
@@ -312,13 +328,12 @@ impl Slot {
     /// History up to and with that revision is gone, and listings before it.
     pub(super) fn compacted(&mut self, revision: u64) {
         match self.phase {
-            Phase::Following if self.next.min(self.booked).revision <= revision => {
-                self.given_below = self.next.revision;
-                self.resyncing = true;
+            Phase::Following if self.next.min(self.booked).first_revision() <= revision => {
+                self.resyncing = true
             }
             // Nobody can say any more what stood there: only what has changed since.
             Phase::Learning(at) if at < revision => {
-                self.given_below = self.booked.revision;
+                self.given_below = self.booked.first_revision();
                 self.resyncing = true;
                 self.has_gaps = true;
             }
@@ -342,7 +357,10 @@ impl Slot {
             return self.noted.clone();
         }
         let read_to = self.next.max(self.floor).offset();
-        self.book.notes(read_to, frontier, completed).encode()
+        let mut notes = self.book.notes(read_to, frontier, completed);
+        // What was complete above the frontier when the slot was opened, and was not read again yet, still is.
+        notes.ahead.extend(self.ahead.iter().map(|(key, after)| (key.clone(), *after)));
+        notes.encode()
     }
 }
 

@@ -257,7 +257,7 @@ impl World {
 #[test]
 fn whatever_happens_what_was_handled_last_is_what_stands() {
     let mut resyncs = 0;
-    for seed in 0..4_000 {
+    for seed in 0..10_000 {
         let mut chance = Chance(seed);
         let mut world = World::new(Saved { frontier: Place::at(1).offset(), ..Saved::default() });
         for _ in 0..60 {
@@ -356,6 +356,29 @@ fn a_slot_that_starts_now_learns_what_stands_and_tells_what_changes() {
     }
     let after = world.store.changes.range(6..).flat_map(|(_, changes)| changes).count();
     assert_eq!(world.seen.len(), after);
+}
+
+/// Nobody knows any more what was given of the listing: all of it comes again, behind all that was ever given.
+#[test]
+fn a_slot_whose_keys_were_too_many_in_the_midst_of_its_listing_gives_all_again_and_says_so() {
+    let mut chance = Chance(3);
+    let mut world = World::new(Saved { frontier: Place::at(1).offset(), ..Saved::default() });
+    for _ in 0..6 {
+        world.store.change(&mut chance);
+    }
+    let read_to = Place { revision: 7, number: 3 }.offset();
+    let notes = Notes { read_to: read_to.0, listing: Some(7), known: None, ahead: BTreeMap::new() }.encode();
+    world.slot = Slot::open(ShardIndex(0), Place { revision: 7, number: 1 }.offset(), notes.clone());
+    assert_eq!(world.slot.need(), Need::ListNow);
+    assert_eq!(world.slot.notes(Offset(0), &RangeSet::new()), notes, "until then nothing else is known");
+    let (mut arena, mut out) = (Arena::new(), Vec::new());
+    assert!(world.slot.begin_listing(7, true));
+    for found in world.store.state(7).values() {
+        world.slot.list(found, &mut arena, &mut out).unwrap();
+    }
+    assert!(world.slot.end_listing(7, false, &mut arena, &mut out).unwrap().lost);
+    assert_eq!(out.len(), world.store.state(7).len());
+    assert!(out.iter().all(|record| record.offset >= read_to));
 }
 
 #[test]
