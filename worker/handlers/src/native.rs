@@ -91,15 +91,13 @@ where
     F: Fn(T, Request) -> R + Send + Sync + 'static,
     R: Future<Output = Outcome> + Send + 'static,
 {
-    plain(move |request: Request| {
-        let called = read::<T>(&request).map(|value| function(value, request));
-        async move {
-            match called {
-                Ok(called) => called.await,
-                Err(failure) => Outcome::reject(failure.reason, failure.text),
-            }
-        }
-    })
+    fitted(
+        |request| {
+            serde_json::from_slice(request.record.value().unwrap_or(b"null"))
+                .map_err(|error| format!("the value does not fit: {error}"))
+        },
+        function,
+    )
 }
 
 /// A handler of a function over values read by a codec; a null value is read as no bytes. One that the codec refuses is
@@ -111,23 +109,33 @@ where
     F: Fn(T, Request) -> R + Send + Sync + 'static,
     R: Future<Output = Outcome> + Send + 'static,
 {
+    fitted(
+        move |request| {
+            codec.read(request.record.value().unwrap_or_default()).map_err(|error| error_chain(&error))
+        },
+        function,
+    )
+}
+
+/// A handler of a function over what is read of a record; what can't be read is rejected, with the text.
+fn fitted<T, F, R>(
+    read: impl Fn(&Request) -> Result<T, String> + Send + Sync + 'static,
+    function: F,
+) -> impl Handler
+where
+    T: Send + 'static,
+    F: Fn(T, Request) -> R + Send + Sync + 'static,
+    R: Future<Output = Outcome> + Send + 'static,
+{
     plain(move |request: Request| {
-        let called = codec
-            .read(request.record.value().unwrap_or_default())
-            .map(|value| function(value, request))
-            .map_err(|error| Failure::new(reason::VALUE_INVALID, error_chain(&error)));
+        let called = read(&request).map(|value| function(value, request));
         async move {
             match called {
                 Ok(called) => called.await,
-                Err(failure) => Outcome::reject(failure.reason, failure.text),
+                Err(text) => Outcome::reject(reason::VALUE_INVALID, text),
             }
         }
     })
-}
-
-fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Failure> {
-    serde_json::from_slice(request.record.value().unwrap_or(b"null"))
-        .map_err(|error| Failure::new(reason::VALUE_INVALID, format!("the value does not fit: {error}")))
 }
 
 struct Plain<F>(F);

@@ -12,12 +12,13 @@ pub(super) type Broken = (String, String);
 /// All that the schema and its rules say against an object with its defaults.
 pub(super) fn broken(schema: &Value, object: &Value) -> Vec<Broken> {
     let mut broken = Vec::new();
+    let metadata = metadata();
     let whole = json!({"properties": {
-        "apiVersion": {}, "kind": {}, "metadata": metadata(), "spec": schema["properties"]["spec"], "status": {},
+        "apiVersion": {}, "kind": {}, "metadata": metadata, "spec": schema["properties"]["spec"], "status": {},
     }});
     unknown(&whole, object, "", &mut broken);
     shapes(schema, object, &mut broken);
-    shapes(&json!({"properties": {"metadata": metadata()}}), object, &mut broken);
+    shapes(&json!({"properties": {"metadata": metadata}}), object, &mut broken);
     if broken.is_empty() {
         rules(schema, object, &mut broken);
     }

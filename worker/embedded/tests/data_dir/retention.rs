@@ -23,6 +23,12 @@ async fn bounds(data: &DataDir) -> Bounds {
     data.source(vec![]).bounds(&[ShardId::new("t", 1)]).await.unwrap()[0]
 }
 
+/// A topic `t` that may have a megabyte.
+async fn small_topic(data: &DataDir) {
+    let options = TopicOptions { partitions: 2, retention_bytes: 1 << 20, ..TopicOptions::default() };
+    data.log().ensure_topic("t", options).await.unwrap();
+}
+
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !holds().await {
@@ -35,8 +41,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 async fn a_topic_stays_near_the_size_it_may_have() {
     let dir = tempfile::tempdir().unwrap();
     let data = open(dir.path());
-    let options = TopicOptions { partitions: 2, retention_bytes: 1 << 20, ..TopicOptions::default() };
-    data.log().ensure_topic("t", options).await.unwrap();
+    small_topic(&data).await;
     for _ in 0..100 {
         data.log().append("t", kilobytes(80)).await.unwrap();
         let Bounds { first, end } = bounds(&data).await;
@@ -70,8 +75,7 @@ async fn records_go_when_they_are_old_and_their_offsets_are_not_used_again() {
 async fn records_that_are_wanted_again_and_were_dropped_are_passed() {
     let dir = tempfile::tempdir().unwrap();
     let data = open(dir.path());
-    let options = TopicOptions { partitions: 2, retention_bytes: 1 << 20, ..TopicOptions::default() };
-    data.log().ensure_topic("t", options).await.unwrap();
+    small_topic(&data).await;
     for _ in 0..40 {
         data.log().append("t", kilobytes(80)).await.unwrap();
     }
@@ -91,8 +95,7 @@ async fn records_that_are_wanted_again_and_were_dropped_are_passed() {
 async fn a_reader_that_is_behind_is_told_and_goes_on_at_the_first_record() {
     let dir = tempfile::tempdir().unwrap();
     let data = open(dir.path());
-    let options = TopicOptions { partitions: 2, retention_bytes: 1 << 20, ..TopicOptions::default() };
-    data.log().ensure_topic("t", options).await.unwrap();
+    small_topic(&data).await;
     for _ in 0..40 {
         data.log().append("t", kilobytes(80)).await.unwrap();
     }
