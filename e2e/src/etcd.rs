@@ -250,8 +250,7 @@ impl Etcd {
     pub fn revision(&self) -> Result<i64, EtcdError> {
         // The gateway writes 64-bit numbers as strings; the key is `revision` in base64.
         let answer = self.call("/v3/kv/range", &json!({"key": "cmV2aXNpb24="}))?;
-        let revision = answer.pointer("/header/revision").and_then(Value::as_str);
-        Ok(revision.and_then(|text| text.parse().ok()).unwrap_or_default())
+        Ok(revision_of(&answer).unwrap_or_default())
     }
 
     /// How many keys stand under a prefix.
@@ -282,10 +281,8 @@ impl Etcd {
     /// # Errors
     /// When the server refuses.
     pub fn put(&self, key: &str, value: &str) -> Result<i64, EtcdError> {
-        let body = json!({"key": base64(key.as_bytes()), "value": base64(value.as_bytes())});
-        let answer = self.call("/v3/kv/put", &body)?;
-        let revision = answer.pointer("/header/revision").and_then(Value::as_str);
-        Ok(revision.and_then(|text| text.parse().ok()).unwrap_or_default())
+        let answer = self.call(PUT, &put_body(key, value))?;
+        Ok(revision_of(&answer).unwrap_or_default())
     }
 
     /// Deletes a key.
@@ -370,7 +367,20 @@ fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     vec![0]
 }
 
-pub(crate) fn base64(bytes: &[u8]) -> String {
+/// Where the gateway takes a [`put_body`].
+pub(crate) const PUT: &str = "/v3/kv/put";
+
+/// What writes a key.
+pub(crate) fn put_body(key: &str, value: &str) -> Value {
+    json!({"key": base64(key.as_bytes()), "value": base64(value.as_bytes())})
+}
+
+/// The store's revision after a call, by its answer.
+pub(crate) fn revision_of(answer: &Value) -> Option<i64> {
+    answer.pointer("/header/revision")?.as_str()?.parse().ok()
+}
+
+fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {

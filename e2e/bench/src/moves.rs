@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use keyweir_e2e::broker::{Broker, BrokerOptions, Strength};
 use keyweir_e2e::etcd::Etcd;
 use keyweir_e2e::fleet::{
-    Cost, CostTable, Crew, Fleet, FleetError, FleetOptions, Load, Sent, Timeline, Trial, unix_millis,
+    CostTable, Crew, Fleet, FleetError, FleetOptions, Load, Sent, Timeline, Trial, unix_millis,
 };
 use keyweir_e2e::kafka::Kafka;
 use keyweir_e2e::process::Process;
@@ -128,10 +128,9 @@ fn go_through<C: Crew>(crew: C, kafka: &Kafka, topic: &str, rounds: u32) -> Resu
     }
     let sent = load.finish()?;
     let timeline = until_done(&trial, &sent)?;
-    let costs: Vec<Cost> = trial.costs(&sent)?;
     Ok(format!(
         "{}\n{} sent, {} never done, {} times done again\n",
-        CostTable(&costs),
+        CostTable(&trial.costs(&timeline, &sent)),
         sent.len(),
         timeline.never_done(&sent),
         timeline.done_again()
@@ -142,7 +141,7 @@ fn go_through<C: Crew>(crew: C, kafka: &Kafka, topic: &str, rounds: u32) -> Resu
 fn until_done<C: Crew>(trial: &Trial<C>, sent: &[Sent]) -> Result<Timeline, Box<dyn Error>> {
     let mut left = usize::MAX;
     loop {
-        let timeline = Timeline::read(&trial.crew.logs())?;
+        let timeline = trial.timeline()?;
         let now = timeline.never_done(sent);
         if now == 0 || now == left {
             return Ok(timeline);

@@ -199,12 +199,17 @@ impl<C: Crew> Trial<C> {
         })
     }
 
-    /// What each kind of change has cost, in the order in which they first came.
+    /// When records ended and shards moved, by the event logs of all.
     ///
     /// # Errors
     /// When the event logs can't be read.
-    pub fn costs(&self, sent: &[Sent]) -> io::Result<Vec<Cost>> {
-        let timeline = Timeline::read(&self.crew.logs())?;
+    pub fn timeline(&self) -> io::Result<Timeline> {
+        Timeline::read(&self.crew.logs())
+    }
+
+    /// What each kind of change has cost, in the order in which they first came.
+    #[must_use]
+    pub fn costs(&self, timeline: &Timeline, sent: &[Sent]) -> Vec<Cost> {
         let mut costs: Vec<Cost> = Vec::new();
         for Change { name, from, to } in &self.changes {
             let found = timeline.latencies(sent, *from, *to);
@@ -213,7 +218,7 @@ impl<C: Crew> Trial<C> {
                 None => costs.push(Cost { name, latencies: found }),
             }
         }
-        Ok(costs)
+        costs
     }
 }
 

@@ -205,11 +205,7 @@ impl Fleet {
     pub fn start_with(&mut self, change: impl FnOnce(&mut Value)) -> Result<usize, FleetError> {
         let mut config = self.config.clone();
         change(&mut config);
-        let number = self.started;
-        let worker = Worker::start(number, self.dir.path(), config, &[])?;
-        self.started += 1;
-        self.workers.insert(number, worker);
-        Ok(number)
+        self.start_worker(config, &[])
     }
 
     /// Starts a worker with more variables in its environment.
@@ -217,8 +213,12 @@ impl Fleet {
     /// # Errors
     /// When it can't be started.
     pub fn start_in(&mut self, environment: &[(&str, &str)]) -> Result<usize, FleetError> {
+        self.start_worker(self.config.clone(), environment)
+    }
+
+    fn start_worker(&mut self, config: Value, environment: &[(&str, &str)]) -> Result<usize, FleetError> {
         let number = self.started;
-        let worker = Worker::start(number, self.dir.path(), self.config.clone(), environment)?;
+        let worker = Worker::start(number, self.dir.path(), config, environment)?;
         self.started += 1;
         self.workers.insert(number, worker);
         Ok(number)
@@ -399,8 +399,7 @@ impl Fleet {
     pub fn handled(&self, sent: &[Sent], within: Duration) -> Result<(), FleetError> {
         let mut missing = sent.len();
         wait::until("everything that was sent is done", within, || {
-            let done = proof::done(&self.event_logs()).unwrap_or_default();
-            missing = sent.iter().filter(|sent| !done.contains(&(sent.partition, sent.offset))).count();
+            missing = Timeline::read(&self.event_logs()).unwrap_or_default().never_done(sent);
             missing == 0
         })
         .map_err(|source| FleetError::Late { source, state: format!("{missing} of {} are not", sent.len()) })

@@ -1,9 +1,7 @@
 //! What `keyweir verify` says of a fleet's event logs.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::fmt::Write;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -70,23 +68,6 @@ impl fmt::Display for Findings {
         }
         Ok(())
     }
-}
-
-/// Partition and offset of every record that is done.
-pub(super) fn done(logs: &[PathBuf]) -> io::Result<HashSet<(i32, i64)>> {
-    let mut done = HashSet::new();
-    for log in logs {
-        for line in std::fs::read_to_string(log)?.lines() {
-            // A line may still be on its way.
-            let line: Value = serde_json::from_str(line).unwrap_or_default();
-            if line["verdict"] == "done" {
-                let partition =
-                    line["partition"].as_i64().and_then(|partition| i32::try_from(partition).ok());
-                done.extend(partition.zip(line["offset"].as_i64()));
-            }
-        }
-    }
-    Ok(done)
 }
 
 pub(super) fn verify(

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::load::{Sent, unix_millis};
-use crate::etcd::base64;
+use crate::etcd::{PUT, put_body, revision_of};
 use crate::http::http;
 
 /// How long to wait before a change is tried again that the server did not take.
@@ -71,10 +71,9 @@ impl Drop for Writes {
 
 /// Writes a key through etcd's own gateway; gives the revision.
 fn put(address: &str, key: &str, value: &str) -> Option<i64> {
-    let body = json!({"key": base64(key.as_bytes()), "value": base64(value.as_bytes())});
-    let (status, answer) = http(address, "POST", "/v3/kv/put", &body.to_string()).ok()?;
+    let (status, answer) = http(address, "POST", PUT, &put_body(key, value).to_string()).ok()?;
     let answer: Value = serde_json::from_str(&answer).ok().filter(|_| status == 200)?;
-    answer.pointer("/header/revision")?.as_str()?.parse().ok()
+    revision_of(&answer)
 }
 
 /// The slot of a key, by the rule that checkpoints depend on: FNV-1a, both halves, modulo.

@@ -45,7 +45,7 @@ fn planned_changes_repeat_nothing_and_every_change_has_its_price() {
     }
     let sent = load.finish().unwrap();
     trial.crew.drained(Duration::from_secs(120)).unwrap();
-    println!("{}", CostTable(&trial.costs(&sent).unwrap()));
+    println!("{}", CostTable(&trial.costs(&trial.timeline().unwrap(), &sent)));
     let findings = trial.crew.verify(&sent).unwrap();
     println!("{} sent, {findings}", sent.len());
     findings.must_be_clean();
