@@ -9,15 +9,19 @@
 //! So a slow or hot key holds no more than its depth of the budget, and the other keys behind it are read. What is
 //! spilled is read twice: so nothing is while there is room, nor while all permits are taken, since a full budget then
 //! costs nobody anything; but for a shard that is set aside, which would not be read. A lane keeps `limits.recordsPerKey`
-//! records, or a sixteenth of the budget where that is less; fewer where many permits stand idle, or some for long.
+//! records, or a sixteenth of the budget where that is less; fewer where many permits stand idle, or some for long. While
+//! the budget turns over within seconds, each key behind it is read soon anyway: then only lanes spill that are much
+//! longer than the others.
 //! Spilled records are charged in the ledger and incomplete: who gives the shard up forgets them. How many there are is
 //! bounded as well: beyond that their shard is held back, visibly. Up: [`super`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyweir_contract::policy::{Limits, Ordering};
 use keyweir_core::{Offset, Route, Seq, ShardIndex, Spilled, lanes::Spot};
+use tokio::time::Instant;
 
 use super::dispatch::{Answer, Work};
 use super::gate::Admission;
@@ -36,6 +40,15 @@ const LEAST_FOR_PLACES: u64 = 16 << 20;
 
 /// Permits stand idle for long after so many ticks.
 const LONG: u32 = 10;
+
+/// The budget turns over slowly when what is held takes longer than this to complete.
+const SLOW: Duration = Duration::from_secs(15);
+
+/// Over how long completions are counted for that.
+const PACE: Duration = Duration::from_secs(1);
+
+/// How many times the average makes a lane much longer than the others.
+const LONG_LANE: usize = 8;
 
 /// How many lanes are looked through at a tick.
 const LANES_A_TICK: usize = 20_000;
@@ -57,6 +70,27 @@ pub(super) struct Spilling {
     pub(super) mean: u64,
     /// For how many ticks on end permits have been idle while the budget was short.
     starving: u32,
+    turnover: Turnover,
+}
+
+/// How soon what is held completes.
+#[derive(Debug, Default)]
+struct Turnover {
+    /// When completions were last looked at, and how many there were.
+    seen: Option<(Instant, u64)>,
+    is_slow: bool,
+}
+
+impl Turnover {
+    fn look(&mut self, now: Instant, completed: u64, held: u64) {
+        let (at, before) = *self.seen.get_or_insert((now, completed));
+        let passed = now.duration_since(at);
+        if passed >= PACE {
+            let within = u128::from(completed - before) * SLOW.as_millis();
+            self.is_slow = within < u128::from(held) * passed.as_millis();
+            self.seen = Some((now, completed));
+        }
+    }
 }
 
 impl Spilling {
@@ -82,7 +116,9 @@ where
         if !may || !runs || !turn {
             return;
         }
-        let mut depth = self.depth();
+        self.spilling.turnover.look(self.now, self.counters.completed, self.budget.held().records);
+        let least = self.least_depth();
+        let mut depth = self.depth().max(least);
         let idle = if self.is_short() { self.starved_permits() } else { 0 };
         self.spilling.starving = if idle > 0 { self.spilling.starving + 1 } else { 0 };
         if idle == 0 {
@@ -90,8 +126,8 @@ where
         }
         let many_or_long = idle * 8 >= self.limits.concurrency || self.spilling.starving > LONG;
         self.spill_beyond(depth, Whose::All);
-        while self.is_short() && many_or_long && depth > 1 {
-            depth /= 2;
+        while self.is_short() && many_or_long && depth > least {
+            depth = (depth / 2).max(least);
             self.spill_beyond(depth, Whose::All);
         }
     }
@@ -107,6 +143,12 @@ where
         let mean = (held.bytes / held.records.max(1)).max(1);
         let part = (records / LANE_PART).min(bytes.get() / LANE_PART / mean);
         usize::try_from(records_per_key.min(part)).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// How many records a lane keeps whatever happens.
+    fn least_depth(&self) -> usize {
+        let average = self.lanes.records() / self.lanes.keys().max(1);
+        if self.spilling.turnover.is_slow { 1 } else { (LONG_LANE * average).max(1) }
     }
 
     fn spill_beyond(&mut self, depth: usize, whose: Whose) {

@@ -119,6 +119,21 @@ async fn a_full_budget_whose_keys_wait_for_permits_is_read_once() {
     worker.stop().await;
 }
 
+/// More permits than keys: some are always idle, and a full budget is still soon through.
+#[tokio::test(start_paused = true)]
+async fn a_full_budget_that_turns_over_soon_is_hardly_read_twice_though_permits_are_idle() {
+    let mut bench = bench(400);
+    bench.live.execution.concurrency = Concurrency::Fixed(64);
+    let key = |i: u64| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % 40;
+    let sent: Vec<_> = (0..60_000).map(|i| (0, bench.send(&format!("k{}", key(i)), "v"))).collect();
+    let worker = bench.start(super::delay(Duration::from_millis(5)));
+    worker.completed(60_000).await;
+    let spilled = worker.pump.snapshot().counters.spilled;
+    assert!(spilled < 60_000 / 100, "{spilled} of lanes that are hardly longer than others");
+    assert_done(&bench, &sent);
+    worker.stop().await;
+}
+
 /// Other shards have enough for all permits: a shard with a slow key is not left behind for that.
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_a_slow_key_fills_is_read_while_others_keep_all_permits_busy() {
