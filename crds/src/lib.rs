@@ -13,6 +13,7 @@ pub mod coordination;
 pub mod execution;
 pub mod exhausted;
 pub mod handler;
+pub mod observability;
 pub mod pod;
 pub mod quantities;
 pub mod refs;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    quantities::{DurationOrEmpty, ObjectName},
+    quantities::{BytesOrEmpty, DurationOrEmpty, ObjectName},
     rules::{self, rule},
     words,
 };
@@ -43,6 +43,10 @@ pub struct WorkerSpec {
     #[serde(default)]
     #[schemars(extend("x-kubernetes-validations" = rules::between_or_empty("1m", "8760h")))]
     pub max_lifetime: DurationOrEmpty,
+    /// A worker whose process holds more memory than this drains and is started anew. Empty: it stays.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-validations" = rules::sized_or_empty("64Mi", "1Ti")))]
+    pub max_memory: BytesOrEmpty,
 }
 
 /// What a user may shape of the workers' pods.

@@ -70,6 +70,12 @@ text!(
     14
 );
 text!(
+    /// A size, or the empty text.
+    BytesOrEmpty,
+    bytes::PATTERN_OR_EMPTY,
+    14
+);
+text!(
     /// The name of a Kafka topic.
     TopicName,
     words::TOPIC_NAME,

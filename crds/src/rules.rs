@@ -65,6 +65,17 @@ pub fn sized(low: &str, high: &str) -> Value {
     }])
 }
 
+/// A size within these bounds, or the empty text.
+pub fn sized_or_empty(low: &str, high: &str) -> Value {
+    json!([{
+        "rule": format!(
+            "self == '' || quantity(self).compareTo(quantity('{low}')) >= 0 && \
+             quantity(self).compareTo(quantity('{high}')) <= 0"
+        ),
+        "message": format!("must be between {low} and {high}, or empty"),
+    }])
+}
+
 /// All servers by https, or all by http and without TLS settings.
 pub fn one_scheme() -> Value {
     rule(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    quantities::DurationText,
+    quantities::{BytesOrEmpty, DurationText},
     rules::{self, rule},
 };
 
@@ -64,6 +64,11 @@ pub struct BuiltinScalingSpec {
     #[serde(default = "scale_down_delay")]
     #[schemars(extend("x-kubernetes-validations" = rules::between("0s", "24h")))]
     pub scale_down_delay: DurationText,
+    /// There are no more replicas as long as all together would hold more memory than this, by what each of them holds.
+    /// Empty: it is not looked at.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-validations" = rules::sized_or_empty("64Mi", "1024Ti")))]
+    pub max_memory: BytesOrEmpty,
     /// Decide and say so, without doing it.
     #[serde(default)]
     pub dry_run: bool,
@@ -115,6 +120,7 @@ impl Default for BuiltinScalingSpec {
             table: Vec::new(),
             target_drain_time: None,
             scale_down_delay: scale_down_delay(),
+            max_memory: BytesOrEmpty::default(),
             dry_run: false,
         }
     }

@@ -4,7 +4,7 @@
 
 use keyweir_contract::{
     policy::{Ordering, Routing},
-    worker_config::{LogLevel, RunState},
+    worker_config::RunState,
 };
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -16,6 +16,7 @@ use crate::{
     execution::{DecodeSpec, ExecutionSpec, KeySpec, PausedPartitionsSpec, RetrySpec},
     exhausted::{ExhaustedSpec, UnknownSpec},
     handler::{HandlerOptionsSpec, HandlerSpec, OutputSpec, RouteSpec},
+    observability::ObservabilitySpec,
     pod::{PodSpec, WorkerSpec},
     quantities::DurationText,
     rules::{self, rule_at},
@@ -154,7 +155,7 @@ pub struct StreamConsumerSpec {
     /// What you may shape of the workers' pods.
     #[serde(default)]
     pub pod: PodSpec,
-    /// Logs and traces.
+    /// Logs, traces, and when it is told that the object is behind.
     #[serde(default)]
     pub observability: ObservabilitySpec,
 }
@@ -234,6 +235,12 @@ fn spec_rules() -> Value {
              self.ordering == 'Key' && self.key.from == 'RecordKey'",
             "delivery: Latest is about single keys: use ordering: Key and key.from: RecordKey, or set delivery: Every",
         ),
+        rule_at(
+            ".worker.maxMemory",
+            "!has(self.worker.maxMemory) || self.worker.maxMemory == '' || \
+             quantity(self.worker.maxMemory).compareTo(quantity(self.execution.limits.bytes).add(quantity('64Mi'))) >= 0",
+            "a worker needs execution.limits.bytes + 64Mi: raise worker.maxMemory or lower execution.limits.bytes",
+        ),
         dead_letter_rule("onExhausted", "has(self.onExhausted) && has(self.onExhausted.deadLetter)"),
         dead_letter_rule("onUndecodable", "has(self.onUndecodable) && has(self.onUndecodable.deadLetter)"),
         dead_letter_rule("onUnknown", "has(self.onUnknown.deadLetter)"),
@@ -271,26 +278,4 @@ pub enum DeletionPolicy {
     Retain,
     /// They are deleted with it.
     Purge,
-}
-
-/// Logs and traces.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ObservabilitySpec {
-    /// From which level on workers log. Applied live.
-    #[serde(default)]
-    pub log_level: LogLevel,
-    /// Traces.
-    #[serde(default)]
-    pub tracing: TracingSpec,
-}
-
-/// Traces.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TracingSpec {
-    /// Where they go. Empty: nowhere.
-    #[serde(default)]
-    #[schemars(length(max = 2048), regex(pattern = r"^(https?://[^\s@]+)?$"))]
-    pub otlp_endpoint: String,
 }

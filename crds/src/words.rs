@@ -1,11 +1,12 @@
 //! What the patterns of the schema mean, for a person who wrote something else. The API server can show the pattern only.
 
 /// Each pattern, and what it asks for.
-const WORDS: [(&str, &str); 20] = [
+const WORDS: [(&str, &str); 21] = [
     ("^([0-9]{1,5}(h|m|s|ms)){1,4}$", "a duration such as 500ms, 30s or 1m30s"),
     ("^([0-9]{1,5}(h|m|s|ms)){0,4}$", "a duration such as 30s or 1m30s, or nothing"),
     ("^(None|([0-9]{1,5}(h|m|s|ms)){1,4})$", "a duration such as 30s or 1m30s, or None"),
     ("^[0-9]{1,12}(k|M|G|T|Ki|Mi|Gi|Ti)?$", "a whole number of bytes such as 1048576, 64Mi or 1G"),
+    ("^([0-9]{1,12}(k|M|G|T|Ki|Mi|Gi|Ti)?)?$", "a whole number of bytes such as 64Mi or 1G, or nothing"),
     (TOPIC_NAME, "letters, digits, dots, dashes and underscores, at most 249, and not . or .."),
     ("^[a-zA-Z0-9._-]+$", "letters, digits, dots, dashes and underscores, such as shop.orders"),
     ("^[a-zA-Z0-9._-]{1,253}$", "letters, digits, dots, dashes and underscores, such as ca.crt"),

@@ -7,6 +7,8 @@ use thiserror::Error;
 
 /// What a size looks like: a whole number and at most one suffix.
 pub const PATTERN: &str = "^[0-9]{1,12}(k|M|G|T|Ki|Mi|Gi|Ti)?$";
+/// The same, or nothing.
+pub const PATTERN_OR_EMPTY: &str = "^([0-9]{1,12}(k|M|G|T|Ki|Mi|Gi|Ti)?)?$";
 
 const SUFFIXES: [(&str, u64); 9] = [
     ("Ti", 1 << 40),

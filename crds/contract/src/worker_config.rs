@@ -15,6 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    ByteSize,
     handler::{HandlerConfig, Output, Route},
     hash::fnv1a,
     policy::{
@@ -141,6 +142,9 @@ pub struct ProcessConfig {
     /// A worker that got this old, give or take a tenth, drains and ends; absent: it stays.
     #[serde(default, with = "crate::duration::optional")]
     pub max_lifetime: Option<Duration>,
+    /// A worker whose own process holds more memory than this drains and ends; absent: it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<ByteSize>,
 }
 
 /// What a running worker takes up without losing or reordering anything.

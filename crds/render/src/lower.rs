@@ -140,12 +140,17 @@ impl Lowering<'_> {
             "" => None,
             text => Some(self.duration("spec.worker.maxLifetime", text)),
         };
+        let memory = match spec.worker.max_memory.as_str() {
+            "" => None,
+            text => Some(self.bytes("spec.worker.maxMemory", text)),
+        };
         ProcessConfig {
             data_directory: local.and_then(|local| local.data.clone()),
             listen: None,
             event_log: local.and_then(|local| local.event_log.clone()),
             otlp_endpoint: (!otlp.is_empty()).then(|| otlp.clone()),
             max_lifetime: lifetime,
+            max_memory: memory,
         }
     }
 

@@ -30,7 +30,8 @@ const DURATIONS: [(&str, &str); 13] = [
     ("spec.worker.maxLifetime", "worker: {maxLifetime: {}}"),
 ];
 
-const SIZES: [(&str, &str); 3] = [
+const SIZES: [(&str, &str); 4] = [
+    ("spec.worker.maxMemory", "worker: {maxMemory: {}}"),
     ("spec.execution.limits.bytes", "execution: {limits: {bytes: {}}}"),
     ("spec.handlerOptions.maxResponseBytes", "handlerOptions: {maxResponseBytes: {}}"),
     (

@@ -13,13 +13,14 @@ const fn row(field: &'static str, spec: &'static str, at: &'static str, is: &'st
 }
 
 /// What the operator does with Deployments, and no worker is told.
-pub(crate) const THE_OPERATORS: [&str; 20] = [
+pub(crate) const THE_OPERATORS: [&str; 21] = [
     "class",
     "replicas",
     "scaling",
     "rollout",
     "deletionPolicy",
     "pod",
+    "observability.lagThreshold",
     "worker.image",
     "worker.imagePullPolicy",
     "handler.container.image",
@@ -129,6 +130,7 @@ pub(crate) const FIELDS: &[Field] = &[
     row("drainTimeout", "drainTimeout: 7s", "/live/drainTimeout", r#""7s""#),
     row("state", "state: Stopped", "/live/state", r#""Stopped""#),
     row("pausedPartitions", "pausedPartitions: [{topic: orders, partitions: [1, 2]}]", "/live/pausedPartitions", r#"[{"topic":"orders","partition":1},{"topic":"orders","partition":2}]"#),
+    row("worker.maxMemory", "worker: {maxMemory: 300Mi}", "/fixed/process/maxMemory", r#""300Mi""#),
     row("worker.maxLifetime", "worker: {maxLifetime: 7h}", "/fixed/process/maxLifetime", r#""7h""#),
     row("observability.logLevel", "observability: {logLevel: Debug}", "/live/logLevel", r#""Debug""#),
     row("observability.tracing.otlpEndpoint", "observability: {tracing: {otlpEndpoint: 'http://o:4317'}}", "/fixed/process/otlpEndpoint", r#""http://o:4317""#),

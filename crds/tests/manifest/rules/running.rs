@@ -23,6 +23,24 @@ pub(super) fn cases() -> Vec<Case> {
             &["0s", "30s", "1h"],
             &["61m"],
         ),
+        case("spec.observability.lagThreshold.age", "must be between 1s and 8760h, or empty").bounds(
+            "observability: {lagThreshold: {age: {}}}",
+            &["''", "1s", "5m"],
+            &["999ms", "8761h"],
+        ),
+        case("spec.worker.maxMemory", "must be between 64Mi and 1Ti, or empty").bounds(
+            "worker: {maxMemory: {}}",
+            &["''", "128Mi", "1Ti"],
+            &["63Mi", "2Ti"],
+        ),
+        case("spec", "a worker needs execution.limits.bytes + 64Mi")
+            .accepts("worker: {maxMemory: 128Mi}")
+            .refuses("worker: {maxMemory: 127Mi}"),
+        case("spec.scaling.builtin.maxMemory", "must be between 64Mi and 1024Ti, or empty").bounds(
+            "scaling: {builtin: {maxMemory: {}}}",
+            &["''", "64Mi", "8Gi"],
+            &["63Mi", "2000Ti"],
+        ),
         case("spec.worker.maxLifetime", "must be between 1m and 8760h, or empty").bounds(
             "worker: {maxLifetime: {}}",
             &["''", "1m", "8760h"],
