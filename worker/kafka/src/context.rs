@@ -48,7 +48,7 @@ impl ClientContext for Context {
         let Some(meaning) = concerns_all(&error) else { return };
         let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         // Brokers that refuse a login are also all down: what a person must act on is kept.
-        if meaning == Trouble::Refused || known.is_none() {
+        if meaning.is_refusal() || known.is_none() {
             *known = Some(error);
         }
     }
@@ -63,5 +63,5 @@ fn concerns_all(error: &KafkaError) -> Option<Trouble> {
     let code = error.rdkafka_error_code()?;
     let meaning = trouble(code);
     let is_all = matches!(code, RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Fatal);
-    (is_all || meaning == Trouble::Refused).then_some(meaning)
+    (is_all || meaning.is_refusal()).then_some(meaning)
 }

@@ -17,7 +17,9 @@ pub(crate) enum Trouble {
     Unreachable,
     /// The topic or partition is not there.
     Missing,
-    /// A person must act.
+    /// The login is refused: a person must act.
+    Unauthenticated,
+    /// The login may not do this: a person must act.
     Refused,
 }
 
@@ -33,14 +35,21 @@ pub(crate) fn trouble(code: RDKafkaErrorCode) -> Trouble {
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed
-        | Code::Authentication
-        | Code::SaslAuthenticationFailed
-        | Code::UnsupportedSASLMechanism
-        | Code::SSL
         | Code::InvalidTopic
         | Code::UnknownMemberId
         | Code::OffsetMetadataTooLarge => Trouble::Refused,
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::SSL => Trouble::Unauthenticated,
         _ => Trouble::Unreachable,
+    }
+}
+
+impl Trouble {
+    /// Whether a person must act.
+    pub(crate) fn is_refusal(self) -> bool {
+        matches!(self, Self::Unauthenticated | Self::Refused)
     }
 }
 
@@ -89,6 +98,7 @@ pub(crate) fn source_error(what: impl Into<String>, error: KafkaError) -> Source
     let what = what.into();
     match error.rdkafka_error_code().map(trouble) {
         Some(Trouble::Missing) => SourceError::Missing { what },
+        Some(Trouble::Unauthenticated) => SourceError::Unauthenticated { what, source: cause(error) },
         Some(Trouble::Refused) => SourceError::Refused { what, source: cause(error) },
         Some(Trouble::Unreachable) | None => SourceError::Unreachable { what, source: cause(error) },
     }
@@ -120,6 +130,7 @@ mod tests {
         let of = |code| source_error("t", KafkaError::Global(code));
         assert_eq!(of(RDKafkaErrorCode::UnknownTopicOrPartition).reason(), "TopicMissing");
         assert_eq!(of(RDKafkaErrorCode::TopicAuthorizationFailed).reason(), "NotAuthorized");
+        assert_eq!(of(RDKafkaErrorCode::SaslAuthenticationFailed).reason(), "AuthenticationFailed");
         assert!(!of(RDKafkaErrorCode::Authentication).is_retryable());
         assert!(of(RDKafkaErrorCode::AllBrokersDown).is_retryable());
         assert!(source_error("t", KafkaError::Canceled).is_retryable());

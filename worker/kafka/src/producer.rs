@@ -19,7 +19,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::config::{ConfigError, Connection};
 use crate::context::Context;
-use crate::error::{Trouble, cause, trouble};
+use crate::error::{cause, trouble};
 
 /// How long a full queue is left alone before the next try.
 const FULL: Duration = Duration::from_millis(2);
@@ -87,7 +87,7 @@ impl KafkaProducer {
             Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
                 ProduceError::Refused { topic, source: cause(error) }
             }
-            Some(code) if trouble(code) == Trouble::Refused && code != RDKafkaErrorCode::Authentication => {
+            Some(code) if trouble(code).is_refusal() && code != RDKafkaErrorCode::Authentication => {
                 ProduceError::Refused { topic, source: cause(error) }
             }
             _ => ProduceError::Unreachable { topic, source: cause(error) },

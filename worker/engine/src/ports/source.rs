@@ -112,7 +112,16 @@ pub enum SourceError {
         /// The topic or path.
         what: String,
     },
-    /// The credentials were refused. A person must act; trying again is harmless.
+    /// Nobody is let in with these credentials. A person must act; trying again is harmless.
+    #[error("failed to log in to {what}")]
+    Unauthenticated {
+        /// What was asked.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Whoever has these credentials may not do this. A person must act; trying again is harmless.
     #[error("failed to be let in to {what}")]
     Refused {
         /// What was asked.
@@ -146,6 +155,7 @@ impl SourceError {
         match self {
             Self::Unreachable { .. } => "Timeout",
             Self::Missing { .. } => "TopicMissing",
+            Self::Unauthenticated { .. } => "AuthenticationFailed",
             Self::Refused { .. } => "NotAuthorized",
             Self::OutOfRange { .. } => "OffsetOutOfRange",
             Self::Damaged { .. } => "Damaged",

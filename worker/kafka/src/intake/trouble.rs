@@ -165,7 +165,8 @@ impl IntakeLoop {
     fn troubled(&mut self, error: SourceError) {
         let word = error.reason();
         // Who refuses us also seems to be away: the word that somebody must act upon stays.
-        if self.health.trouble.is_none_or(|known| known != word && known != "NotAuthorized") {
+        let stays = |known| ["NotAuthorized", "AuthenticationFailed"].contains(&known);
+        if self.health.trouble.is_none_or(|known| known != word && (stays(word) || !stays(known))) {
             self.health.trouble = Some(word);
             self.tell(Intake::Trouble(None, error));
         }

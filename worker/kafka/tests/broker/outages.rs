@@ -148,7 +148,7 @@ async fn refused_credentials_are_reported_and_new_ones_are_taken_from_the_file()
         KafkaSource::new(login.connection(), vec![topic.clone()], &unique("group"), Mirroring::Mirror);
     let mut reading = Reading::with(login.connection(), 1 << 20);
     reading.open(&topic, 0, 0);
-    reading.until_said(None, "NotAuthorized").await;
+    reading.until_said(None, "AuthenticationFailed").await;
     assert!(source.shards().await.is_err());
     std::fs::write(&login.file, "bob-secret\n").unwrap();
     reading.until_records(10).await;
@@ -197,5 +197,5 @@ async fn tls_is_spoken_with_and_without_a_login_and_an_unknown_authority_is_refu
     let stranger = KafkaEndpoint { tls: Some(Tls::default()), ..endpoint(&broker.tls()) };
     let mut refused = Reading::with(Connection::new(stranger, "test"), 1 << 20);
     refused.open(&topic, 0, 0);
-    refused.until_said(None, "NotAuthorized").await;
+    refused.until_said(None, "AuthenticationFailed").await;
 }
