@@ -10,6 +10,7 @@ use std::sync::Arc;
 use keyweir_contract::WorkerConfig;
 use keyweir_contract::worker_config::RunState;
 use keyweir_embedded::{DataDir, DataDirOptions, OpenError};
+use keyweir_engine::notices::Notices;
 use keyweir_engine::ownership::OwnershipSnapshot;
 use keyweir_engine::ports::ParkedStore;
 use keyweir_engine::pump::{Activity, PumpHandle, PumpReport, Snapshot, Trouble};
@@ -87,6 +88,8 @@ pub struct ObjectView {
     parked: Option<Arc<dyn ParkedStore>>,
     hindrances: Hindrances,
     lag: watch::Receiver<Option<Lag>>,
+    kept_aside: watch::Receiver<Option<u64>>,
+    notices: Notices,
     reach: Reach,
     routing: Option<Sight>,
     leave: CancellationToken,
@@ -118,6 +121,8 @@ impl ObjectView {
             parked: object.parked().cloned(),
             hindrances: object.hindrances(),
             lag: object.lag_watch(),
+            kept_aside: object.kept_aside_watch(),
+            notices: object.notices(),
             reach: object.reach(),
             routing: object.routing().cloned(),
             leave: object.leaving(),
@@ -147,6 +152,16 @@ impl ObjectView {
     /// How far it is behind; `None` = not known.
     pub fn lag(&self) -> Option<Lag> {
         self.lag.borrow().clone()
+    }
+
+    /// How many records are kept aside; `None` = not known.
+    pub fn kept_aside(&self) -> Option<u64> {
+        *self.kept_aside.borrow()
+    }
+
+    /// What has happened with it that people should hear of.
+    pub fn notices(&self) -> &Notices {
+        &self.notices
     }
 
     /// What is wrong with it; never a shard that another member owns, nor that it was asked to stop.
@@ -349,6 +364,13 @@ impl Host {
     /// Whether every object has ended by itself (policy `Stop`).
     pub fn has_ended(&self) -> bool {
         !self.objects.is_empty() && self.objects.iter().all(Object::has_ended)
+    }
+
+    /// Tells people of something that concerns all objects.
+    pub fn tell(&self, reason: &'static str, text: &str) {
+        for object in &self.objects {
+            object.notices().tell(reason, text.to_owned());
+        }
     }
 
     /// Cancels what is executing: the second signal.

@@ -8,6 +8,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
+mod aside;
 pub mod config;
 pub mod cpus;
 pub mod event_log;
@@ -23,6 +24,7 @@ mod nowhere;
 mod object;
 mod purge;
 mod reach;
+mod retire;
 pub mod roster;
 mod routing;
 mod run;

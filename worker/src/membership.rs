@@ -49,19 +49,19 @@ pub(crate) enum Hindrances {
 impl Hindrances {
     /// What it is now; `None` = nothing.
     pub(crate) fn now(&self) -> Option<Trouble> {
-        let (reason, text) = match self {
+        let (about, reason, text) = match self {
             Self::Solo(solo) => {
                 let error = solo.borrow().clone()?;
-                (error.reason(), error_chain(error.as_ref()))
+                (error.about(), error.reason(), error_chain(error.as_ref()))
             }
             Self::Fleet(fleet) => {
                 let said = fleet.borrow();
-                let hindrance = said.hindrance.as_ref().map(|why| (why.reason, why.text.clone()));
-                hindrance
-                    .or_else(|| said.member.is_none().then(|| ("NotJoined", "not yet a member".to_owned())))?
+                let hindrance = said.hindrance.as_ref().map(|why| (why.about, why.reason, why.text.clone()));
+                let joining = || ("coordination", "NotJoined", "not yet a member".to_owned());
+                hindrance.or_else(|| said.member.is_none().then(joining))?
             }
         };
-        Some(Trouble { about: about(reason).to_owned(), reason, text })
+        Some(Trouble { about: about.to_owned(), reason, text })
     }
 
     /// What all members know of each other; `None` where there is only one.
@@ -70,15 +70,6 @@ impl Hindrances {
             Self::Solo(_) => None,
             Self::Fleet(fleet) => Some(Arc::clone(&fleet.borrow())),
         }
-    }
-}
-
-/// What a hindrance is about, by its word: the source, the place where members meet, or the checkpoints.
-fn about(reason: &str) -> &'static str {
-    match reason {
-        "Timeout" | "TopicMissing" | "NotAuthorized" | "OffsetOutOfRange" | "Damaged" => "source",
-        _ if reason.contains("Checkpoint") => "checkpoints",
-        _ => "coordination",
     }
 }
 

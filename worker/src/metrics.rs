@@ -9,7 +9,8 @@ use std::fmt;
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 use keyweir_contract::meter::{Measured, Reading};
-use keyweir_engine::pump::{Counters, HANDLER_TIME_BOUNDS, Snapshot};
+use keyweir_engine::ownership::OwnershipSnapshot;
+use keyweir_engine::pump::{Counters, Durations, Snapshot, TIME_BOUNDS};
 use keyweir_routing::RoutingCounters;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
@@ -82,6 +83,14 @@ const GAUGES: &[GaugeRow] = &[
     ("keyweir_lag_records", "Records behind the frontier; absent while unknown", |view, _| {
         view.lag().map(|lag| lag.records as f64)
     }),
+    (
+        "keyweir_lag_seconds",
+        "Age of the oldest record behind the frontier; absent while unknown",
+        |view, _| view.lag().and_then(|lag| lag.seconds).map(|seconds| seconds as f64),
+    ),
+    ("keyweir_records_kept_aside", "Parked records there are; absent while unknown", |view, _| {
+        view.kept_aside().map(|records| records as f64)
+    }),
     ("keyweir_ready", "1 while /readyz names nothing that is missing", |view, s| {
         Some(f64::from(u8::from(view.missing(s).is_empty())))
     }),
@@ -96,6 +105,45 @@ const ROUTING: &[RoutingRow] = &[
     ("keyweir_routing_busy", "Answers of other members that all their seats are taken", |c| c.busy),
     ("keyweir_records_hosted", "Records executed here for other members", |c| c.hosted),
     ("keyweir_wire_refused", "Strangers that were refused on the wire between members", |c| c.refused),
+];
+
+/// The same of ownership, where there are several members.
+type OwnershipRow = (&'static str, &'static str, MetricType, fn(&OwnershipSnapshot) -> f64);
+
+const OWNERSHIP: &[OwnershipRow] = &[
+    ("keyweir_members", "Live members of the object", MetricType::Gauge, |o| o.members as f64),
+    ("keyweir_shards_unowned", "Shards without an owner", MetricType::Gauge, |o| o.unowned as f64),
+    ("keyweir_shards_moving", "Shards on their way here or away", MetricType::Gauge, |o| o.moving as f64),
+    (
+        "keyweir_lease_age_seconds",
+        "Since the last renewal of the lease was asked for",
+        MetricType::Gauge,
+        |o| o.renewed.map_or(0.0, |renewed| renewed.elapsed().as_secs_f64()),
+    ),
+    ("keyweir_joins", "Incarnations that joined", MetricType::Counter, |o| o.counters.joins as f64),
+    ("keyweir_leases_lost", "Leases that were lost", MetricType::Counter, |o| o.counters.lost_leases as f64),
+    (
+        "keyweir_freezes",
+        "Times at which dispatch was stopped because the lease was in doubt",
+        MetricType::Counter,
+        |o| o.counters.freezes as f64,
+    ),
+    ("keyweir_shards_claimed", "Shards taken over", MetricType::Counter, |o| o.counters.claims as f64),
+    ("keyweir_claims_lost", "Shards that another member took first", MetricType::Counter, |o| {
+        o.counters.lost_claims as f64
+    }),
+    ("keyweir_shards_released", "Shards given up in order", MetricType::Counter, |o| {
+        o.counters.releases as f64
+    }),
+    ("keyweir_records_handed_over", "Records handed over while they executed", MetricType::Counter, |o| {
+        o.counters.handed_over as f64
+    }),
+    (
+        "keyweir_records_taken_over",
+        "Records taken over while they executed elsewhere",
+        MetricType::Counter,
+        |o| o.counters.taken_over as f64,
+    ),
 ];
 
 /// Turns the objects' snapshots into Prometheus text.
@@ -185,20 +233,50 @@ impl Collector for Objects {
                 }
             }
         }
-        handler_time(&mut encoder, &seen)?;
+        for (name, help, sort, value) in OWNERSHIP {
+            let mut family = encoder.encode_descriptor(name, help, None, *sort)?;
+            for (view, _) in &seen {
+                let Some(fleet) = view.fleet() else { continue };
+                let labels = [("object", view.name())];
+                let family = family.encode_family(&labels)?;
+                match sort {
+                    MetricType::Counter => ConstCounter::new(value(&fleet)).encode(family)?,
+                    _ => ConstGauge::new(value(&fleet)).encode(family)?,
+                }
+            }
+        }
+        for (name, help, times) in TIMES {
+            histogram(&mut encoder, &seen, (name, help), *times)?;
+        }
         shards(&mut encoder, &seen)
     }
 }
 
 type Seen<'a> = [(&'a ObjectView, std::sync::Arc<Snapshot>)];
 
-fn handler_time(encoder: &mut DescriptorEncoder, seen: &Seen<'_>) -> Result<(), fmt::Error> {
-    let help = "How long handlers took";
-    let mut family =
-        encoder.encode_descriptor("keyweir_handler_seconds", help, None, MetricType::Histogram)?;
+/// How long things take.
+type TimeRow = (&'static str, &'static str, fn(&ObjectView, &Snapshot) -> Option<Durations>);
+
+const TIMES: &[TimeRow] = &[
+    ("keyweir_handler_seconds", "How long handlers took", |_, s| Some(s.handler_time)),
+    ("keyweir_checkpoint_seconds", "How long saves of checkpoints took", |_, s| Some(s.checkpoint_time)),
+    (
+        "keyweir_shard_opening_seconds",
+        "How long it took from winning a shard until it was handled",
+        |view, _| view.fleet().map(|fleet| fleet.opening_time),
+    ),
+];
+
+fn histogram(
+    encoder: &mut DescriptorEncoder,
+    seen: &Seen<'_>,
+    (name, help): (&'static str, &'static str),
+    times: fn(&ObjectView, &Snapshot) -> Option<Durations>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
     for (view, snapshot) in seen {
-        let time = &snapshot.handler_time;
-        let bounds = HANDLER_TIME_BOUNDS.into_iter().chain([f64::MAX]);
+        let Some(time) = times(view, snapshot) else { continue };
+        let bounds = TIME_BOUNDS.into_iter().chain([f64::MAX]);
         let buckets: Vec<(f64, u64)> = bounds.zip(time.classes).collect();
         let labels = [("object", view.name())];
         let mut metric = family.encode_family(&labels)?;

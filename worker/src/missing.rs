@@ -3,12 +3,22 @@
 
 use std::path::Path;
 
+use keyweir_contract::hash::fnv1a;
 use keyweir_engine::pump::Trouble;
 
 /// What is missing of these files, one trouble each.
 pub(crate) fn missing<'a>(files: impl IntoIterator<Item = &'a Path>) -> Vec<Trouble> {
     let absent = files.into_iter().filter(|file| !file.exists());
     absent.map(told).collect()
+}
+
+/// What the files hold, as a number that changes with it. What it was can't be told from it.
+pub(crate) fn fingerprint<'a>(files: impl IntoIterator<Item = &'a Path>) -> u64 {
+    let held = files.into_iter().flat_map(|file| {
+        let content = std::fs::read(file).unwrap_or_default();
+        content.len().to_le_bytes().into_iter().chain(content)
+    });
+    fnv1a(held)
 }
 
 /// `<root>/<sort>/<name>/<key>`: a directory that holds other keys belongs to a Secret that is there.

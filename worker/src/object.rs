@@ -7,6 +7,7 @@ use std::time::Duration;
 use keyweir_contract::WorkerConfig;
 use keyweir_contract::worker_config::LiveConfig;
 use keyweir_embedded::DataDir;
+use keyweir_engine::notices::Notices;
 use keyweir_engine::ports::{Observer, ParkedStore};
 use keyweir_engine::pump::{Command, DispatchLimit, Parts, PumpEnded, PumpHandle, PumpReport, pump};
 use keyweir_engine::solo::Solo;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
+use crate::aside;
 use crate::lag::{self, Lag};
 use crate::membership::{self, Hindrances, Membership};
 use crate::reach::{self, Reach};
@@ -39,6 +41,8 @@ pub(crate) struct Object {
     reach: Reach,
     routing: Option<Sight>,
     lag: watch::Receiver<Option<Lag>>,
+    kept_aside: watch::Receiver<Option<u64>>,
+    notices: Notices,
     /// How long executing records may finish when it leaves.
     drain: watch::Sender<Duration>,
     leave: CancellationToken,
@@ -99,6 +103,8 @@ impl Object {
         // Of several objects in one process each line of the log says whose it is, at whatever level.
         let span = tracing::error_span!("object", object = name);
         let mut helpers = vec![spawn(&span, following), spawn(&span, asking)];
+        let (kept_aside, counting) = aside::begin(ports.parked.clone(), &handle, &shutdown);
+        helpers.extend(counting.map(|counting| spawn(&span, counting)));
         helpers
             .extend(routing.as_mut().map(|routing| std::mem::take(&mut routing.tasks)).into_iter().flatten());
         let hindrance = match adapters.fleet {
@@ -135,6 +141,8 @@ impl Object {
             config,
             pump: handle,
             parked: ports.parked,
+            notices: ports.notices,
+            kept_aside,
             hindrance,
             reach,
             routing: sight,
@@ -174,6 +182,16 @@ impl Object {
 
     pub(crate) fn lag_watch(&self) -> watch::Receiver<Option<Lag>> {
         self.lag.clone()
+    }
+
+    /// How many records are kept aside.
+    pub(crate) fn kept_aside_watch(&self) -> watch::Receiver<Option<u64>> {
+        self.kept_aside.clone()
+    }
+
+    /// What has happened with it that people should hear of.
+    pub(crate) fn notices(&self) -> Notices {
+        self.notices.clone()
     }
 
     /// Its handlers that can't be reached.

@@ -5,13 +5,16 @@ use std::process::ExitCode;
 
 use keyweir_contract::WorkerConfig;
 use keyweir_engine::error_chain;
+use keyweir_engine::notices::Notices;
 use keyweir_engine::pump::PumpReport;
 use keyweir_handlers::Registry;
+use tokio::time::Instant;
 
 use crate::args::{Args, Task};
 use crate::config::{self, LOOK_AGAIN};
-use crate::host::{Applied, Host, HostOptions};
-use crate::missing::missing;
+use crate::host::{Applied, Host, HostOptions, ObjectView};
+use crate::missing::{fingerprint, missing};
+use crate::retire::{self, Retirement};
 use crate::signals::Signals;
 use crate::telemetry::{self, LogControl};
 
@@ -72,6 +75,8 @@ async fn follow(
 ) -> Result<(), ExitCode> {
     let Some(first) = begins(host, first, args, signals).await else { return Ok(()) };
     let mut applied = first.clone();
+    let mut secrets = fingerprint(applied.files());
+    let mut retirement = retirement(&applied);
     let (outcomes, mut signalled) = host.apply_heeding(vec![first], signals).await;
     for (name, outcome) in outcomes {
         if let Applied::Failed(error) = outcome {
@@ -89,6 +94,21 @@ async fn follow(
         if host.has_ended() {
             return Ok(());
         }
+        let fleet = host.views().borrow().first().and_then(ObjectView::fleet);
+        if let Some(reason) = retirement.due(Instant::now(), retire::held(), fleet.as_deref()) {
+            tracing::info!(?reason, "ending, to be started anew");
+            return Ok(());
+        }
+        if applied.files().iter().all(|file| file.exists()) {
+            let held = fingerprint(applied.files());
+            if std::mem::replace(&mut secrets, held) != held {
+                tracing::info!("a Secret or a ConfigMap has changed");
+                host.tell(
+                    Notices::SECRET_RELOADED,
+                    "what is mounted has changed: connections are made anew with it",
+                );
+            }
+        }
         match config::read(&args.config) {
             Ok(config) if config != applied => {
                 log.set(config.live.log_level);
@@ -97,7 +117,11 @@ async fn follow(
                 for (object, outcome) in outcomes {
                     tracing::info!(object, ?outcome, "configuration changed");
                 }
+                if config.fixed.process != applied.fixed.process {
+                    retirement = self::retirement(&config);
+                }
                 applied = config;
+                secrets = fingerprint(applied.files());
             }
             Ok(_) => {}
             Err(error) => {
@@ -106,6 +130,12 @@ async fn follow(
         }
     }
     Ok(())
+}
+
+/// When the process ends by itself; each one a little sooner or later than the others.
+fn retirement(config: &WorkerConfig) -> Retirement {
+    let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
+    Retirement::new(&config.fixed.process, seed, Instant::now())
 }
 
 /// Waits until all files are there that the object needs, and says meanwhile which are not; the configuration then.

@@ -13,6 +13,7 @@ use keyweir_contract::source::{
     Source as SourceConfig, StartAt as StartConfig,
 };
 use keyweir_embedded::{DataDir, OpenError, TopicOptions};
+use keyweir_engine::notices::Notices;
 use keyweir_engine::ownership::LeaseCheckpoints;
 use keyweir_engine::ports::{CheckpointStore, LeaseStore, ParkedStore, Recall, Source, StartAt};
 use keyweir_engine::pump::Ports;
@@ -220,7 +221,9 @@ fn kafka_adapters(
         }
     };
     let recall: Option<Arc<dyn Recall>> = Some(Arc::new(recall));
-    let ports = Ports { source: Arc::new(source), checkpoints, producer, parked: Some(parked), recall };
+    let notices = Notices::default();
+    let ports =
+        Ports { source: Arc::new(source), checkpoints, producer, parked: Some(parked), recall, notices };
     Ok((AnyReader::Kafka(reader), ports))
 }
 
@@ -252,6 +255,7 @@ async fn embedded_adapters(
         checkpoints: Arc::new(directory.checkpoints(&object)),
         producer: Arc::new(log),
         parked: Some(Arc::new(directory.parked(&object))),
+        notices: Notices::default(),
     };
     Ok((AnyReader::Embedded(reader), ports))
 }
@@ -283,7 +287,8 @@ fn etcd_adapters(
     let reader = PrefixReader::new(connection, settings, read_ahead(config));
     let parked = directory.map(|directory| Arc::new(directory.parked(&object)) as Arc<dyn ParkedStore>);
     let source = Arc::new(prefix_source(etcd));
-    let ports = Ports { source, checkpoints, producer: Arc::new(Nowhere), parked, recall: None };
+    let (producer, notices) = (Arc::new(Nowhere), Notices::default());
+    let ports = Ports { source, checkpoints, producer, parked, recall: None, notices };
     Ok((AnyReader::Etcd(reader), ports))
 }
 

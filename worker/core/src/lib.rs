@@ -23,6 +23,7 @@
 //! |---|---|
 //! | [`ids`] | what a record, a shard, a member and a tenure are called |
 //! | [`ledger`] | which records of a shard are complete, and below which offset all are |
+//! | [`ages`] | about when the records of a shard were written |
 //! | [`ranges`] | what is complete above a frontier, as ranges of offsets |
 //! | [`checkpoint`] | what survives a crash or a move, and which bytes are refused |
 //! | [`budget`] | how much is held at once, and what of it each shard can count on |
@@ -33,6 +34,7 @@
 //! | [`placement`] | which member should own which shard |
 //! | [`slots`] | which member executes the records of a key, where keys are routed |
 
+pub mod ages;
 pub mod budget;
 pub mod checkpoint;
 pub mod ids;
@@ -45,6 +47,7 @@ pub mod rate;
 pub mod retry;
 pub mod slots;
 
+pub use ages::Ages;
 pub use budget::{Budget, BudgetLimits, Held, Intake};
 pub use checkpoint::{Checkpoint, DecodeError, FailedRecord};
 pub use ids::{Attempt, Fence, MemberId, Offset, ParseIdError, Seq, ShardId, ShardIndex, UnixMillis};

@@ -113,6 +113,7 @@ async fn pumped(records: i64) -> (Duration, Duration) {
             producer: Arc::new(MemoryProducer::new(log)),
             parked: None,
             recall: None,
+            notices: Default::default(),
         },
         observer: None,
         fixed: Arc::new(config()),

@@ -10,6 +10,7 @@
 //! stand behind [`ports`] and never see each other. What the engine may not do: know a vendor, read the
 //! environment, or spawn.
 
+pub mod notices;
 pub mod opening;
 pub mod outcome;
 pub mod ownership;

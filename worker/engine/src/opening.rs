@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use keyweir_core::checkpoint::{Checkpoint, DecodeError};
 use keyweir_core::{Fence, ShardId};
 
+use crate::notices::Notices;
 use crate::ports::{CheckpointError, Identity, Mirror, MirrorState, Source, SourceError, StartAt};
 use crate::pump::Ports;
 
@@ -164,8 +165,13 @@ pub async fn open(ports: &Ports, openings: Vec<Opening>) -> Result<Vec<(ShardId,
         ports.checkpoints.save(opened.clone()).await.map_err(OpenError::Save)?;
     }
     if let Some(shard) = resets.first().map(|reset| reset.shard.clone()) {
+        let taken: Vec<String> =
+            resets.iter().map(|reset| format!("{} starts at {}", reset.shard, reset.frontier)).collect();
         let marked = ports.source.mirror(resets).await;
         marked.map_err(|source| OpenError::Source { shard, source })?;
+        for text in taken {
+            ports.notices.tell(Notices::OFFSET_RESET, text);
+        }
     }
     if !unseen.is_empty()
         && let Err(error) = ports.source.mirror(unseen).await

@@ -55,6 +55,14 @@ pub enum SoloError {
 }
 
 impl SoloError {
+    /// What it is about: `source` or `checkpoints`.
+    pub fn about(&self) -> &'static str {
+        match self {
+            Self::List(_) | Self::Open(OpenError::Source { .. }) => "source",
+            Self::Load(_) | Self::Open(OpenError::Foreign { .. } | OpenError::Save(_)) => "checkpoints",
+        }
+    }
+
     /// The stable word for conditions, metrics and logs.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use keyweir_contract::worker_config::{FixedConfig, LiveConfig};
 use keyweir_core::checkpoint::Checkpoint;
 use keyweir_core::{Offset, ShardId};
+use keyweir_engine::notices::Notices;
 use keyweir_engine::ports::{Observer, StartAt};
 use keyweir_engine::pump::{Command, DispatchLimit, Ownership, Parts, Ports, PumpHandle, PumpReport, pump};
 use keyweir_engine::solo::Solo;
@@ -27,6 +28,8 @@ mod parked;
 mod reading;
 #[path = "pump/road.rs"]
 mod road;
+#[path = "pump/said.rs"]
+mod said;
 #[path = "pump/share.rs"]
 mod share;
 #[path = "pump/sim.rs"]
@@ -52,6 +55,7 @@ struct Bench {
     fixed: FixedConfig,
     live: LiveConfig,
     limit: DispatchLimit,
+    notices: Notices,
 }
 
 /// A running worker.
@@ -84,6 +88,7 @@ impl Bench {
             fixed,
             live: LiveConfig::default(),
             limit: DispatchLimit::default(),
+            notices: Notices::default(),
         }
     }
 
@@ -94,6 +99,7 @@ impl Bench {
             producer: Arc::new(self.producer.clone()),
             parked: Some(Arc::new(self.parked.clone())),
             recall: Some(Arc::new(self.log.clone())),
+            notices: self.notices.clone(),
         }
     }
 

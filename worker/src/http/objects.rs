@@ -4,11 +4,13 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use keyweir_core::ShardId;
+use keyweir_engine::notices::Notice;
 use keyweir_engine::pump::{Activity, Trouble};
 use serde::Serialize;
 
 use super::Desk;
 use crate::host::{Awaited, ObjectView};
+use crate::retire;
 
 pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/v1/objects", get(list))
@@ -29,11 +31,22 @@ struct ObjectStatus {
     retries: u64,
     parked: u64,
     dead_lettered: u64,
+    /// Records that are kept aside now. Absent = unknown, never 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_aside: Option<u64>,
     /// Absent = unknown, never 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<u64>,
     missing: Vec<String>,
     troubles: Vec<TroubleStatus>,
+    /// The last attempt that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_failure: Option<FailureStatus>,
+    /// What has happened once, the last few.
+    notices: Vec<NoticeStatus>,
+    /// Bytes that the process holds in memory. Absent = unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<u64>,
     /// What this member knows of all of them. Absent: there is only this one, and all shards are its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     fleet: Option<FleetStatus>,
@@ -47,6 +60,25 @@ struct TroubleStatus {
     about: String,
     reason: &'static str,
     text: String,
+}
+
+/// Why an attempt failed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FailureStatus {
+    reason: &'static str,
+    text: String,
+    seconds_ago: u64,
+}
+
+/// What has happened once. The number tells it from the others of this process.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NoticeStatus {
+    number: u64,
+    reason: &'static str,
+    text: String,
+    seconds_ago: u64,
 }
 
 #[derive(Serialize)]
@@ -70,6 +102,9 @@ struct ShardStatus {
     /// Records behind the frontier. Absent = unknown, never 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<u64>,
+    /// Age of the oldest of them in seconds. Absent = unknown, never 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_seconds: Option<u64>,
     /// Since this worker owns it, changes were lost that its source can no longer show.
     history_lost: bool,
 }
@@ -90,6 +125,12 @@ fn awaits(Awaited { name, troubles }: &Awaited) -> ObjectStatus {
     }
 }
 
+impl From<Notice> for NoticeStatus {
+    fn from(Notice { number, reason, text, at }: Notice) -> Self {
+        Self { number, reason, text, seconds_ago: at.elapsed().as_secs() }
+    }
+}
+
 impl From<Trouble> for TroubleStatus {
     fn from(trouble: Trouble) -> Self {
         Self { about: trouble.about, reason: trouble.reason, text: trouble.text }
@@ -99,8 +140,8 @@ impl From<Trouble> for TroubleStatus {
 fn status(view: &ObjectView) -> ObjectStatus {
     let (snapshot, lag) = (view.snapshot(), view.lag());
     let lag_of = |id: &ShardId| {
-        let shards = lag.iter().flat_map(|lag| &lag.shards);
-        shards.into_iter().find(|(shard, _)| **shard == *id).map(|(_, records)| *records)
+        let mut shards = lag.iter().flat_map(|lag| &lag.shards);
+        shards.find(|shard| *shard.id == *id)
     };
     let troubles = view.troubles(&snapshot).into_iter();
     let shards = snapshot.shards.iter().map(|shard| ShardStatus {
@@ -111,7 +152,8 @@ fn status(view: &ObjectView) -> ObjectStatus {
         next: shard.next.0,
         outstanding: shard.outstanding,
         paused: shard.paused,
-        lag: lag_of(&shard.id),
+        lag: lag_of(&shard.id).map(|lag| lag.records),
+        lag_seconds: lag_of(&shard.id).and_then(|lag| lag.seconds),
         history_lost: shard.history_lost,
     });
     ObjectStatus {
@@ -126,9 +168,17 @@ fn status(view: &ObjectView) -> ObjectStatus {
         retries: snapshot.counters.retries,
         parked: snapshot.counters.parked,
         dead_lettered: snapshot.counters.dead_lettered,
+        kept_aside: view.kept_aside(),
         lag: lag.as_ref().map(|lag| lag.records),
         missing: view.missing(&snapshot),
         troubles: troubles.map(TroubleStatus::from).collect(),
+        last_failure: snapshot.last_failure.as_ref().map(|last| FailureStatus {
+            reason: last.failure.reason,
+            text: last.failure.text.to_string(),
+            seconds_ago: last.at.elapsed().as_secs(),
+        }),
+        memory: retire::held(),
+        notices: view.notices().last().into_iter().map(NoticeStatus::from).collect(),
         fleet: view.fleet().filter(|fleet| fleet.member.is_some()).map(|fleet| FleetStatus {
             members: fleet.members,
             shards: fleet.shards,

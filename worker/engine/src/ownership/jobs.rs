@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use keyweir_contract::keys::{Key, ObjectPrefix};
 use keyweir_core::checkpoint::Checkpoint;
 use keyweir_core::{Fence, MemberId, Offset, ShardId};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::checkpoints::{LARGEST_CHECKPOINT, decode, encode};
 use super::executing::Executing;
@@ -83,6 +83,7 @@ pub(super) struct Won {
     pub(super) shard: ShardId,
     pub(super) fence: Fence,
     pub(super) stored: Option<Checkpoint>,
+    pub(super) at: Instant,
 }
 
 /// What became of claims.
@@ -361,7 +362,7 @@ impl Desk {
 impl Claimed {
     fn take(&mut self, shard: ShardId, fence: Fence, entry: Option<&Entry>) {
         match decode(&shard, entry) {
-            Ok(stored) => self.won.push(Won { shard, fence, stored }),
+            Ok(stored) => self.won.push(Won { shard, fence, stored, at: Instant::now() }),
             Err(error) => self.unreadable.push((shard, fence, error)),
         }
     }

@@ -143,13 +143,15 @@ impl Owners {
                         End::Left | End::PumpsEnded => return,
                         End::Lost => {
                             report.counters.lost_leases += 1;
-                            report = OwnershipSnapshot { counters: report.counters, ..Default::default() };
+                            let (counters, opening_time) = (report.counters, report.opening_time);
+                            report = OwnershipSnapshot { counters, opening_time, ..Default::default() };
                         }
                     }
                 }
                 Err(error) => {
                     tracing::warn!(reason = error.reason(), error = error_chain(&error), "not a member yet");
-                    report.hindrance = Some(Hindrance { reason: error.reason(), text: error_chain(&error) });
+                    let (about, reason) = ("coordination", error.reason());
+                    report.hindrance = Some(Hindrance { about, reason, text: error_chain(&error) });
                     self.status.send_replace(Arc::new(report.clone()));
                     tokio::select! {
                         biased;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
-use keyweir_core::{Fence, ShardId, Standing};
+use keyweir_core::{Fence, MemberId, ShardId, Standing};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ use super::pumps::Pumps;
 use super::roll::Neighbours;
 use super::status::OwnershipSnapshot;
 use super::values::MemberValue;
-use super::view::View;
+use super::view::{Seen, View};
 use super::{Owners, Settings};
 use crate::ports::{Changes, Pulse, Renewals, StoreError};
 use crate::pump::{Allowance, Departed};
@@ -284,7 +284,15 @@ impl<'a> Session<'a> {
     fn publish(&mut self) {
         let count = |wanted: fn(Local) -> bool| self.local.values().filter(|local| wanted(**local)).count();
         self.report.standing = Some(self.standing);
+        let lost_at = self.renewals.clock().lost_at();
+        self.report.renewed = lost_at.checked_sub(self.report.ttl).map(Instant::from_std);
         self.report.members = self.view.members().len();
+        let me = &self.desk.me;
+        let others = || self.view.members().iter().filter(|(id, _)| *id != me);
+        self.report.leaving = others().filter(|(_, other)| other.value.leaving).count();
+        let younger =
+            |(id, other): (&MemberId, &Seen<MemberValue>)| (self.value.since, me) < (other.value.since, id);
+        self.report.eldest = others().all(younger);
         self.report.owned = count(|local| matches!(local, Local::Owned(_)));
         self.report.moving = count(|local| local.is_held() && !matches!(local, Local::Owned(_)));
         self.report.departing = self.departing.len();

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use keyweir_core::{MemberId, Standing};
+use tokio::time::Instant;
+
+use crate::pump::Durations;
 
 /// What ownership says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,8 +16,14 @@ pub struct OwnershipSnapshot {
     pub standing: Option<Standing>,
     /// The TTL that the store granted.
     pub ttl: Duration,
+    /// When the last renewal of the lease was asked for that was granted; `None` = there is no lease.
+    pub renewed: Option<Instant>,
     /// Live members in the view.
     pub members: usize,
+    /// Of those: others that are on their way out.
+    pub leaving: usize,
+    /// Whether no other live member has joined earlier.
+    pub eldest: bool,
     /// Shards in the list.
     pub shards: usize,
     /// Shards that nobody owns.
@@ -31,11 +40,15 @@ pub struct OwnershipSnapshot {
     pub hindrance: Option<Hindrance>,
     /// What has happened since the start.
     pub counters: OwnershipCounters,
+    /// How long it took from winning a shard until it was handled here.
+    pub opening_time: Durations,
 }
 
 /// Why ownership is not content, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hindrance {
+    /// What it is about: `source`, `coordination` or `checkpoints`.
+    pub about: &'static str,
     /// The stable word for conditions, metrics and logs.
     pub reason: &'static str,
     /// The whole chain of causes.

@@ -33,7 +33,7 @@ where
             .iter()
             .flatten()
             .any(|shard| matches!(shard.phase, Phase::Closing { .. }) && shard.dirty_since.is_some());
-        if self.saving || (!closes && self.now < self.save_after) {
+        if self.saving.is_some() || (!closes && self.now < self.save_after) {
             return;
         }
         // Hooks write out what they know before a checkpoint counts it.
@@ -68,7 +68,7 @@ where
         if checkpoints.is_empty() {
             return;
         }
-        self.saving = true;
+        self.saving = Some(self.now);
         // What sources note can be large beside a frontier: the store is spared by waiting longer.
         let spared = Duration::from_secs(noted as u64) / NOTES_PER_SECOND;
         self.save_after = self.now + self.live.checkpoint_interval.max(spared);
@@ -81,7 +81,9 @@ where
     }
 
     pub(super) fn saved(&mut self, saved: Vec<SavedShard>, failure: Option<CheckpointError>) {
-        self.saving = false;
+        if let Some(since) = self.saving.take() {
+            self.checkpoint_time.add(self.now.saturating_duration_since(since), 1);
+        }
         match failure {
             None => self.note_saved(saved),
             Some(CheckpointError::Fenced { shard }) => {

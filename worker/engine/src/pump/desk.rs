@@ -5,7 +5,10 @@
 //! are is bounded by the permits of the records that wait for them, and by the shards.
 
 use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use keyweir_core::{Fence, LaneId, Offset, ShardIndex};
@@ -81,5 +84,12 @@ pub(super) struct WriteFailure {
 impl WriteFailure {
     pub(super) fn new(about: impl Into<String>, reason: &'static str, error: &dyn Error) -> Self {
         Self { about: about.into(), reason, text: error_chain(error) }
+    }
+}
+
+/// Takes out all jobs that have ended.
+pub(super) fn poll_jobs(desk: &mut Desk, cx: &mut Context<'_>, jobs: &mut Vec<Job>) {
+    while let Poll::Ready(Some(job)) = Pin::new(&mut *desk).poll_next(cx) {
+        jobs.push(job);
     }
 }

@@ -9,8 +9,9 @@ use keyweir_core::{LaneId, ShardIndex, UnixMillis};
 use super::command::Replay;
 use super::desk::{Job, WriteFailure, Written};
 use super::dispatch::{Answer, Work};
+use super::reading::Unfit;
 use super::task::{Task, Ticket};
-use super::{Activity, Pump};
+use super::{Activity, LastFailure, Pump};
 use crate::outcome::{Failure, Output};
 use crate::ports::{Aside, Handler, ParkedId, ParkedRecord, Reader};
 use crate::provenance;
@@ -55,11 +56,19 @@ where
     F: Future<Output = Answer>,
     L: Fn(Arc<H>, Work) -> F,
 {
+    /// What becomes of records whose last attempt failed.
+    pub(super) fn on_exhausted(&self) -> ExhaustedAction {
+        self.fixed.on_exhausted.clone()
+    }
+
     /// No attempt can save the head of this lane: the policy says what follows.
     pub(super) fn follow_road(&mut self, lane: LaneId, failure: Failure, action: ExhaustedAction) {
         let Some(task) = self.lanes.head(lane) else {
             return;
         };
+        if !matches!(task.unfit.as_deref(), Some(Unfit::Behind { .. })) {
+            self.last_failure = Some(LastFailure { failure: failure.clone(), at: self.now });
+        }
         match action {
             ExhaustedAction::Skip => {
                 tracing::warn!(offset = %task.record.offset, %failure, "record skipped");

@@ -38,11 +38,9 @@ use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::Stream;
-use keyweir_contract::policy::ExhaustedAction;
 use keyweir_contract::worker_config::{FixedConfig, LiveConfig};
 use keyweir_core::{Budget, Fence, LaneId, Lanes, Offset, Route, ShardId, ShardIndex};
 use tokio::sync::{mpsc, watch};
@@ -59,10 +57,11 @@ pub use limit::{Allowance, DispatchLimit};
 use reading::Reading;
 use shard::{Phase, Shard};
 use spill::Spilling;
-pub use stats::{Activity, Counters, HANDLER_TIME_BOUNDS, HandlerTime, ShardSnapshot, Snapshot, Trouble};
+pub use stats::{Activity, Counters, Durations, LastFailure, ShardSnapshot, Snapshot, TIME_BOUNDS, Trouble};
 use task::Task;
 use timers::Timers;
 
+use crate::notices::Notices;
 use crate::outcome::Failure;
 use crate::ports::{
     CheckpointStore, Handler, Intake, Mirror, Observer, ParkedStore, Producer, Reader, Recall, Source,
@@ -87,6 +86,8 @@ pub struct Ports {
     pub parked: Option<Arc<dyn ParkedStore>>,
     /// Reads records again, where the source can: without it the contents of all that was read are kept.
     pub recall: Option<Arc<dyn Recall>>,
+    /// What people should hear of.
+    pub notices: Notices,
 }
 
 /// All that a pump is made of.
@@ -193,7 +194,8 @@ struct Pump<R, H, F: Future, L> {
     drain_until: Option<Instant>,
     cancelled: usize,
     unsaved: Vec<ShardId>,
-    saving: bool,
+    /// Since when checkpoints are being saved; `None` = they are not.
+    saving: Option<Instant>,
     mirroring: bool,
     /// Frontiers that became durable while others were being shown.
     unmirrored: Vec<Mirror>,
@@ -204,8 +206,10 @@ struct Pump<R, H, F: Future, L> {
     /// Parked records that were handled again and parked again: their copy stays.
     parked_anew: HashSet<(ShardIndex, Offset)>,
     counters: Counters,
-    handler_time: HandlerTime,
+    handler_time: Durations,
+    checkpoint_time: Durations,
     troubles: HashMap<String, Trouble>,
+    last_failure: Option<LastFailure>,
     cpus: u32,
     seed: u64,
     born: (Instant, SystemTime),
@@ -263,7 +267,7 @@ where
             drain_until: None,
             cancelled: 0,
             unsaved: Vec::new(),
-            saving: false,
+            saving: None,
             mirroring: false,
             unmirrored: Vec::new(),
             save_after: now,
@@ -271,8 +275,10 @@ where
             owed: HashMap::new(),
             parked_anew: HashSet::new(),
             counters: Counters::default(),
-            handler_time: HandlerTime::default(),
+            handler_time: Durations::default(),
+            checkpoint_time: Durations::default(),
             troubles: HashMap::new(),
+            last_failure: None,
             born: (now, SystemTime::now()),
             now,
             next_tick: now + TICK,
@@ -356,7 +362,7 @@ where
                 return Poll::Ready(Woken::Command(command));
             }
             calls.poll_ended(cx, ended);
-            poll_jobs(desk, cx, jobs);
+            desk::poll_jobs(desk, cx, jobs);
             if taking && let Poll::Ready(intake) = intake.as_mut().poll(cx) {
                 return Poll::Ready(Woken::Work(Some(intake)));
             }
@@ -473,6 +479,7 @@ where
             activity: self.activity,
             counters: self.counters,
             handler_time: self.handler_time,
+            checkpoint_time: self.checkpoint_time,
             in_flight: self.calls.cargo().map(|cargo| cargo.lanes.len()).sum(),
             in_sight: self.lanes.records() + self.lanes.spilled(),
             spilled: self.lanes.spilled(),
@@ -483,18 +490,8 @@ where
             intake_stopped: !self.takes(),
             shards: self.shards_of_now().map(|shard| shard.snapshot(self.now)).collect(),
             troubles,
+            last_failure: self.last_failure.clone(),
         };
         self.publish.send_replace(Arc::new(snapshot));
-    }
-
-    /// What becomes of records whose last attempt failed.
-    fn on_exhausted(&self) -> ExhaustedAction {
-        self.fixed.on_exhausted.clone()
-    }
-}
-
-fn poll_jobs(desk: &mut Desk, cx: &mut Context<'_>, jobs: &mut Vec<Job>) {
-    while let Poll::Ready(Some(job)) = Pin::new(&mut *desk).poll_next(cx) {
-        jobs.push(job);
     }
 }

@@ -266,7 +266,7 @@ where
         let Some(until) = self.drain_until else {
             return false;
         };
-        let empty = self.shards.iter().all(Option::is_none) && !self.saving && !self.mirroring;
+        let empty = self.shards.iter().all(Option::is_none) && self.saving.is_none() && !self.mirroring;
         empty || !self.in_time(until + LAST_SAVES)
     }
 

@@ -17,7 +17,7 @@ use super::dispatch::{Answer, Cargo, Work, backoff};
 use super::shard::Phase;
 use super::task::Ticket;
 use super::timers::Due;
-use super::{Departed, Fate, Pump};
+use super::{Departed, Fate, LastFailure, Pump};
 use crate::outcome::{Failure, Outcome, PANICKED, TIMEOUT, Verdict};
 use crate::ports::{Aside, Handler, Observer, Reader, RecordEvent};
 
@@ -192,6 +192,7 @@ where
     fn note_failure(&mut self, lane: LaneId, wait: Duration, failure: &Failure) {
         let not_before = UnixMillis(self.wall(self.now + wait));
         let now = self.now;
+        self.last_failure = Some(LastFailure { failure: failure.clone(), at: now });
         let Some(task) = self.lanes.head(lane) else {
             return;
         };

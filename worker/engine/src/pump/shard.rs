@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_core::checkpoint::{Checkpoint, FailedRecord};
-use keyweir_core::{Fence, Ledger, Offset, ShardId, ShardIndex};
+use keyweir_core::{Ages, Fence, Ledger, Offset, ShardId, ShardIndex};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -28,6 +28,8 @@ pub(super) struct Shard {
     pub(super) stream: u16,
     pub(super) fence: Fence,
     pub(super) ledger: Ledger,
+    /// When its records were written.
+    pub(super) ages: Ages,
     /// Failed records that are not complete, by offset.
     pub(super) failed: BTreeMap<Offset, FailedRecord>,
     pub(super) phase: Phase,
@@ -91,6 +93,7 @@ impl Shard {
             stream,
             fence,
             ledger: Ledger::restore(checkpoint.frontier, &checkpoint.completed),
+            ages: Ages::default(),
             failed: checkpoint.failed.iter().map(|failed| (failed.offset, failed.clone())).collect(),
             phase: Phase::Active,
             held_back: false,
@@ -199,6 +202,9 @@ impl Shard {
             durable: self.durable,
             next: self.ledger.next_offset(),
             outstanding: self.ledger.outstanding(),
+            oldest: (self.ledger.outstanding() > 0)
+                .then(|| self.ages.written(self.ledger.frontier()))
+                .flatten(),
             failed: self.failed.len(),
             checkpoint_age: self.dirty_since.map_or(Duration::ZERO, |since| now - since),
             held_back: self.held_back,

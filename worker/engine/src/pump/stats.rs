@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_core::{Fence, Offset, ShardId};
+use tokio::time::Instant;
 
-/// Upper bounds of the handler-time histogram, in seconds; one more class holds the rest.
-pub const HANDLER_TIME_BOUNDS: [f64; 12] =
+use crate::outcome::Failure;
+
+/// Upper bounds of the histograms' classes, in seconds; one more class holds the rest.
+pub const TIME_BOUNDS: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0];
 
 /// Counters since the pump began.
@@ -64,19 +67,19 @@ pub struct Counters {
     pub resyncs: u64,
 }
 
-/// How long handlers took, calls that ended at once included.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct HandlerTime {
-    /// How many calls ended in each class of [`HANDLER_TIME_BOUNDS`]; not cumulative.
-    pub classes: [u64; HANDLER_TIME_BOUNDS.len() + 1],
+/// How long things took, as a histogram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// How many of them ended in each class of [`TIME_BOUNDS`]; not cumulative.
+    pub classes: [u64; TIME_BOUNDS.len() + 1],
     /// All of them together.
     pub total: Duration,
 }
 
-impl HandlerTime {
-    pub(super) fn add(&mut self, took: Duration, calls: u64) {
+impl Durations {
+    pub(crate) fn add(&mut self, took: Duration, calls: u64) {
         let seconds = took.as_secs_f64();
-        let class = HANDLER_TIME_BOUNDS.partition_point(|bound| *bound < seconds);
+        let class = TIME_BOUNDS.partition_point(|bound| *bound < seconds);
         self.classes[class] += calls;
         self.total = self.total.saturating_add(took.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX)));
     }
@@ -109,6 +112,15 @@ pub struct Trouble {
     pub text: String,
 }
 
+/// An attempt that failed, or a record that could not even be tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastFailure {
+    /// Why.
+    pub failure: Failure,
+    /// When.
+    pub at: Instant,
+}
+
 /// One shard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardSnapshot {
@@ -124,6 +136,8 @@ pub struct ShardSnapshot {
     pub next: Offset,
     /// Charged and not complete.
     pub outstanding: usize,
+    /// About when the oldest of those was written, in milliseconds since the epoch; `None` = unknown, or there is none.
+    pub oldest: Option<i64>,
     /// Records that failed and will be tried again.
     pub failed: usize,
     /// How long the checkpoint has been behind the frontier.
@@ -145,8 +159,10 @@ pub struct Snapshot {
     pub activity: Activity,
     /// Counters.
     pub counters: Counters,
-    /// Handler times.
-    pub handler_time: HandlerTime,
+    /// How long handlers took, calls that ended at once included.
+    pub handler_time: Durations,
+    /// How long saves of checkpoints took, those that failed included.
+    pub checkpoint_time: Durations,
     /// Records that are executing.
     pub in_flight: usize,
     /// Records in sight: read and not complete.
@@ -167,6 +183,8 @@ pub struct Snapshot {
     pub shards: Vec<ShardSnapshot>,
     /// What is wrong now.
     pub troubles: Vec<Trouble>,
+    /// The last failure of a record.
+    pub last_failure: Option<LastFailure>,
 }
 
 #[cfg(test)]
@@ -175,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_bound_belongs_to_its_own_class() {
-        let mut time = HandlerTime::default();
+        let mut time = Durations::default();
         time.add(Duration::ZERO, 2);
         time.add(Duration::from_millis(1), 1);
         time.add(Duration::from_secs(600), 1);

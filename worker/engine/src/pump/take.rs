@@ -87,6 +87,9 @@ where
             }
             Charge::Stale => return,
         };
+        if shard.ages.wants(record.timestamp) {
+            shard.ages.mark(record.offset, record.timestamp, shard.ledger.frontier());
+        }
         if shard.has_ended_early(record.offset) {
             shard.ledger.complete(seq);
             shard.touch(now);

@@ -104,6 +104,7 @@ impl Fleet {
                 producer: Arc::new(MemoryProducer::new(self.log.clone())),
                 parked: None,
                 recall: None,
+                notices: Default::default(),
             },
             pumps: Arc::new(pumps.clone()),
             healthy: health,

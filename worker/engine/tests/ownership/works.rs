@@ -119,6 +119,7 @@ impl Works {
             producer: Arc::new(MemoryProducer::new(self.log.clone())),
             parked: Some(Arc::new(MemoryParked::default())),
             recall: Some(Arc::new(self.log.clone())),
+            notices: Default::default(),
         };
         let (departed_to, departed) = mpsc::channel::<Departed>(1024);
         let (limit_to, limit) = DispatchLimit::new();

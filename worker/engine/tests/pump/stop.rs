@@ -202,6 +202,8 @@ async fn a_reset_while_it_runs_opens_the_shard_anew_there() {
     assert!(matches!(bench.log.mirror_of(&bench.shard()), MirrorState::Marked { frontier: Offset(100), .. }));
     let after = bench.checkpoints.stored(&bench.shard()).expect("a checkpoint");
     assert!(after.fence > before && after.frontier == Offset(100));
+    let told: Vec<_> = bench.notices.last().into_iter().map(|notice| (notice.reason, notice.text)).collect();
+    assert_eq!(told, [("OffsetReset", "orders/0 starts at 40".to_owned())]);
     worker.stop().await;
     assert_eq!(bench.oracle.violations(), Vec::<String>::new());
 }

@@ -30,6 +30,18 @@ pub(super) enum About {
     Opening(ShardId),
 }
 
+impl About {
+    /// The same for people.
+    fn told(&self, reason: &str) -> &'static str {
+        match self {
+            Self::Checkpoint(_) => "checkpoints",
+            Self::Discovery | Self::Opening(_) if reason.contains("Checkpoint") => "checkpoints",
+            Self::Discovery | Self::Opening(_) => "source",
+            Self::View | Self::Member | Self::List | Self::Accepts | Self::Claims => "coordination",
+        }
+    }
+}
+
 /// All that does not go well now.
 #[derive(Debug, Default)]
 pub(super) struct Hindrances {
@@ -43,7 +55,8 @@ impl Hindrances {
         if self.known.get(&about).is_none_or(|known| known.text != text) {
             tracing::warn!(?about, reason, error = text, "ownership is hindered");
         }
-        self.known.insert(about, Hindrance { reason, text });
+        let told = about.told(reason);
+        self.known.insert(about, Hindrance { about: told, reason, text });
     }
 
     /// It goes well again.

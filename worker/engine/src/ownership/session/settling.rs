@@ -210,6 +210,9 @@ impl Session<'_> {
         match outcome {
             Ok(opened) => {
                 for (shard, checkpoint) in opened {
+                    if let Some(won) = wins.iter().find(|won| won.shard == shard) {
+                        self.report.opening_time.add(won.at.elapsed(), 1);
+                    }
                     if let Some(end) = self.take_over(shard, checkpoint).await {
                         return Some(end);
                     }

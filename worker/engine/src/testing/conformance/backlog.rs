@@ -45,6 +45,7 @@ pub async fn a_backlog_comes_back_in_order<L: LogUnderTest>(name: &str, log: &L)
             producer: Arc::new(MemoryProducer::new(elsewhere)),
             parked: None,
             recall: Some(Arc::new(log.recall())),
+            notices: Default::default(),
         },
         observer: Some(Box::new(oracle.clone())),
         fixed: Arc::new(fixed(&topic)),
