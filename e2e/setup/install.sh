@@ -65,6 +65,8 @@ test() {
   tool mvn maven
   tool etcd etcd-server
   tool redis-server redis-server
+  tool chromium chromium
+  tool chromedriver chromium-driver
   compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || want libfaketime libfaketime
   cluster
 }

@@ -5,6 +5,7 @@
 //!      └── Broker::start() ──> a broker of its own, to be restarted, killed, frozen
 //!      └── Etcd::start()   ──> the same for etcd
 //!      ├── Cluster::get()  ──> a real Kubernetes of one node, and kubectl and helm for it
+//!      ├── Browser::start() ──> headless Chromium, for pages
 //!      └── Fleet::make()   ──> real workers of one object, started, stopped, killed and frozen under load
 //!          process.rs  start, signal, stop by pid; dies with the test
 //!          ports.rs    ports that nobody else takes while the part lives
@@ -15,7 +16,9 @@
 //! thread of their own. This crate knows the vendors' clients and of Keyweir nothing but its programs,
 //! so every crate's tests may use it.
 
+pub mod base64;
 pub mod broker;
+pub mod browser;
 pub mod cache;
 pub mod cluster;
 pub mod disk;

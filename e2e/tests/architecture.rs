@@ -29,8 +29,15 @@ const EDGES: [(&str, &[&str]); 15] = [
 ];
 
 /// Crates whose tests may start real servers, which is what `keyweir-e2e` is for.
-const MEETS_SERVERS: [&str; 6] =
-    ["keyweir-kafka", "keyweir-embedded", "keyweir-etcd", "keyweir-handlers", "keyweir-worker", "keyweir"];
+const MEETS_SERVERS: [&str; 7] = [
+    "keyweir-kafka",
+    "keyweir-embedded",
+    "keyweir-etcd",
+    "keyweir-handlers",
+    "keyweir-worker",
+    "keyweir-operator",
+    "keyweir",
+];
 
 /// A test that samples of manifests become configurations too.
 const RENDERS_ITS_SAMPLES: (&str, &str) = ("keyweir-crds", "render");

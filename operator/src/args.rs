@@ -31,6 +31,9 @@ pub struct Args {
     /// Address and port of /livez, /readyz and /metrics.
     #[arg(long, env = "KEYWEIR_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Address and port of the status page, which has no login: a loopback address, reached by kubectl port-forward.
+    #[arg(long, env = "KEYWEIR_STATUS_PAGE", default_value = "127.0.0.1:8081")]
+    pub status_page: SocketAddr,
     /// Name of this replica.
     #[arg(long, env = "POD_NAME")]
     pub instance: Option<String>,

@@ -6,12 +6,15 @@ use std::{
 };
 
 use kube::Client;
+use tokio::time::Instant;
 
 use crate::{
     cluster::{events::Events, memory::Memory},
     controllers::{first_pass::FirstPass, upgrades::Upgrades},
     meters::Meters,
     metrics::Metrics,
+    page::board::Board,
+    queue::Queue,
     registry::{Name, Registry, claims::Claims},
     settings::Settings,
 };
@@ -38,6 +41,12 @@ pub struct Context {
     pub first_pass: FirstPass,
     /// Whose workers are replaced after an upgrade.
     pub upgrades: Upgrades,
+    /// What was last published of each object, for the status page.
+    pub board: Board,
+    /// Which objects wait for their reconcile.
+    pub queue: Queue,
+    /// When this operator began.
+    pub began: Instant,
     /// Failures in a row of each object, by uid. Held for one look-up at a time.
     failures: Mutex<HashMap<String, u32>>,
 }
@@ -45,6 +54,7 @@ pub struct Context {
 impl Context {
     /// The context of an operator that begins.
     pub fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
+        let queue = Queue::new(metrics.clone());
         let upgrades = Upgrades::new(settings.upgrade_limit);
         let events = Events::new(client.clone(), settings.instance.clone());
         Self {
@@ -58,6 +68,9 @@ impl Context {
             claims: Claims::default(),
             first_pass: FirstPass::default(),
             upgrades,
+            board: Board::default(),
+            queue,
+            began: Instant::now(),
             failures: Mutex::default(),
         }
     }
@@ -76,6 +89,8 @@ impl Context {
         self.meters.measure(name, None);
         self.claims.release(name);
         self.upgrades.leave(name);
+        self.board.remove(name);
+        self.queue.leave(name);
     }
 
     /// Forgets the failures of an object that succeeded, or is gone.

@@ -11,6 +11,7 @@
 //! * [`registry`] knows what workers last said of themselves, by asking them.
 //! * [`meters`] measure objects that have no workers to say it.
 //! * [`scaling`] decides by that how many workers there are, where a user leaves it to the operator.
+//! * [`page`] shows all of it to a person, read-only.
 //! * [`run`] starts it all; [`leader`] sees to it that only one replica works.
 //!
 //! It never talks to a broker, and never reads a Secret.
@@ -24,7 +25,9 @@ pub mod http;
 pub mod leader;
 pub mod meters;
 pub mod metrics;
+pub mod page;
 pub mod probe;
+pub mod queue;
 pub mod registry;
 pub mod run;
 pub mod scaling;

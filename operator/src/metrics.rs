@@ -1,6 +1,9 @@
 //! All metrics of the operator, and their names. Labels have few values: kinds, verbs, reasons.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -47,6 +50,8 @@ pub struct Metrics {
     watch_errors: Family<Watch, Counter>,
     requests: Family<Request, Counter>,
     leader: Gauge<u64, AtomicU64>,
+    queue_depth: Gauge,
+    queue_seconds: Histogram,
 }
 
 impl Default for Metrics {
@@ -65,6 +70,8 @@ impl Default for Metrics {
             watch_errors: Family::default(),
             requests: Family::default(),
             leader: Gauge::default(),
+            queue_depth: Gauge::default(),
+            queue_seconds: Histogram::new(exponential_buckets(0.005, 2.0, 12)),
         };
         registry.register("reconciles", "Reconciles begun", metrics.reconciles.clone());
         registry.register(
@@ -78,6 +85,12 @@ impl Default for Metrics {
         registry.register("watch_errors", "Watches that broke and began anew", metrics.watch_errors.clone());
         registry.register("api_requests", "Requests to the API server", metrics.requests.clone());
         registry.register("leader", "1 where this replica leads", metrics.leader.clone());
+        registry.register(
+            "queue_depth",
+            "Objects that wait for their reconcile because something has changed",
+            metrics.queue_depth.clone(),
+        );
+        registry.register("queue_seconds", "How long they have waited", metrics.queue_seconds.clone());
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -114,6 +127,21 @@ impl Metrics {
     /// Says whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(u64::from(leads));
+    }
+
+    /// Whether this replica leads.
+    pub fn is_leader(&self) -> bool {
+        self.leader.get() > 0
+    }
+
+    /// Says how many objects wait for their reconcile.
+    pub fn queue_depth(&self, depth: usize) {
+        self.queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    /// Counts an object that has waited for its reconcile.
+    pub fn waited(&self, time: Duration) {
+        self.queue_seconds.observe(time.as_secs_f64());
     }
 
     /// All of it in the text format that scrapers read.

@@ -1,6 +1,6 @@
 //! From arguments to a running operator, and to its orderly end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use kube::{Client, client::ClientBuilder};
@@ -20,7 +20,9 @@ use crate::{
     http::{self, HttpError, Readiness},
     leader::{Election, LeaderError},
     metrics::Metrics,
+    page,
     probe::{ProbeError, probe},
+    registry::ask::HttpWorkers,
     settings::{Settings, SettingsError},
     throttle::{Rate, ThrottleLayer},
 };
@@ -77,7 +79,8 @@ async fn start(args: Args) -> Result<(), RunError> {
     let readiness = Readiness::default();
     info!(version = env!("CARGO_PKG_VERSION"), class = settings.class, "the operator starts");
 
-    let context = Context::new(client.clone(), settings, metrics.clone());
+    let context = Arc::new(Context::new(client.clone(), settings, metrics.clone()));
+    let shown = page::go(args.status_page, Arc::clone(&context), Arc::new(HttpWorkers), stop.clone());
     let served = serve(listener, readiness.clone(), metrics, &stop);
     let worked = async {
         let led = lead(&args, client, readiness, context, &stop).await;
@@ -85,7 +88,7 @@ async fn start(args: Args) -> Result<(), RunError> {
         led
     };
     let ended = async {
-        let (served, led) = tokio::join!(served, worked);
+        let (served, led, ()) = tokio::join!(served, worked, shown);
         served.and(led)
     };
     // Biased: an orderly end counts, even in the moment of a second signal.
@@ -124,7 +127,7 @@ async fn lead(
     args: &Args,
     client: Client,
     readiness: Readiness,
-    context: Context,
+    context: Arc<Context>,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     if !reached(&client, stop).await {

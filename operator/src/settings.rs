@@ -50,6 +50,8 @@ pub struct Settings {
     pub upgrade_limit: u16,
     /// The name of this replica.
     pub instance: Option<String>,
+    /// The Lease by which replicas choose the one that leads.
+    pub lease: Option<String>,
 }
 
 /// What objects get that don't say.
@@ -102,6 +104,7 @@ impl Settings {
             defaults,
             upgrade_limit: args.upgrade_limit,
             instance: args.instance.clone(),
+            lease: args.lease.clone(),
         })
     }
 }

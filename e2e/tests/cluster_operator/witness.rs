@@ -6,6 +6,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use keyweir_e2e::base64;
 use keyweir_e2e::ports::Port;
 use serde_json::Value;
 
@@ -153,23 +154,8 @@ impl Request {
     fn reported(body: &[u8]) -> Request {
         let event: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        let number = String::from_utf8(decoded(&text("data_base64"))).unwrap_or_default();
+        let number = String::from_utf8(base64::decoded(&text("data_base64"))).unwrap_or_default();
         let number = number.parse().unwrap_or(u64::MAX);
         Request { topic: text("topic"), key: text("partitionkey"), number }
     }
-}
-
-/// Base64, without a look at mistakes.
-fn decoded(text: &str) -> Vec<u8> {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
-    for digit in text.bytes().filter_map(|byte| DIGITS.iter().position(|digit| *digit == byte)) {
-        bits = bits << 6 | digit as u32;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-        }
-    }
-    bytes
 }

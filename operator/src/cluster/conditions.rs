@@ -68,6 +68,11 @@ impl Conditions {
         }
     }
 
+    /// Whether the condition `type_` is true, as it is set now.
+    pub fn holds(&self, type_: &str) -> bool {
+        find(&self.list, type_).is_some_and(|condition| condition.status == Truth::True.as_str())
+    }
+
     /// Removes a condition that does not apply any more.
     pub fn clear(&mut self, type_: &str) {
         self.list.retain(|condition| condition.type_ != type_);

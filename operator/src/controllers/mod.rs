@@ -24,7 +24,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{cluster::labels::selecting, context::Context, metrics::Metrics, settings::Scope};
+use crate::{
+    cluster::labels::selecting, context::Context, metrics::Metrics, registry::Name, settings::Scope,
+};
 
 /// A watch that breaks again within this time does so without another line in the log.
 const QUIET: Duration = Duration::from_secs(60);
@@ -112,12 +114,19 @@ where
 {
     // Meters are looked after elsewhere.
     let ours = watcher::Config::default().labels(&selecting(stream_consumer::KIND));
-    let noticing = Arc::clone(ctx);
+    let (noticing, queued) = (Arc::clone(ctx), Arc::clone(ctx));
     watch::<K>(&ctx.client, &ctx.settings.scope, &ours, &ctx.metrics)
         .inspect(move |event| noticing.memory.saw(event))
         .map(Ok)
         .touched_objects()
         .predicate_filter(predicates::resource_version, Default::default())
+        .inspect(move |made| {
+            let owner = made.as_ref().ok().and_then(|made| made.owner_references().first());
+            if let (Some(owner), Ok(made)) = (owner, made) {
+                let namespace = made.namespace().unwrap_or_default();
+                queued.queue.enter(Name { namespace, name: owner.name.clone() });
+            }
+        })
 }
 
 /// Drops from a cached object's metadata what takes most of its room and is never read.

@@ -5,10 +5,24 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
 use keyweir_contract::meter::Measured;
 use keyweir_crds::status::{LastErrorStatus, ShardsStatus};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use super::notices::Notice;
+
+/// Why an attempt failed whose handler promised signs of life and gave none.
+const STUCK: &str = "HandlerStuck";
+/// So many seconds after that the handler counts as stuck.
+const STUCK_FOR: u32 = 60;
+/// An attempt that fails with the word that was told last is told again after this time, one with another word after
+/// that.
+const SAME_AGAIN: SignedDuration = SignedDuration::from_mins(5);
+const OTHER_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// What a worker says of one object. What a worker of another version says besides is not looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -24,12 +38,36 @@ pub struct Answer {
     /// What it knows of all members, where there are several.
     #[serde(default)]
     pub fleet: Option<FleetAnswer>,
+    /// Records that are kept aside; `None`: unknown.
+    #[serde(default)]
+    pub kept_aside: Option<i64>,
     /// The shards it owns.
     #[serde(default)]
     pub shards: Vec<ShardAnswer>,
     /// What is wrong.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
+    /// The last attempt that failed.
+    #[serde(default)]
+    pub last_failure: Option<LastFailure>,
+    /// What has happened once.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
+    /// Bytes that its process holds in memory; `None`: unknown.
+    #[serde(default)]
+    pub memory: Option<i64>,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastFailure {
+    /// The stable word.
+    pub reason: String,
+    /// A sentence.
+    pub text: String,
+    /// How long ago.
+    pub seconds_ago: u32,
 }
 
 /// What one worker says.
@@ -61,13 +99,16 @@ pub struct ShardAnswer {
     /// Records behind its frontier; `None`: unknown.
     #[serde(default)]
     pub lag: Option<i64>,
+    /// Age of the oldest of them; `None`: unknown.
+    #[serde(default)]
+    pub lag_seconds: Option<i64>,
     /// Changes were lost that its source can no longer show.
     #[serde(default)]
     pub history_lost: bool,
 }
 
 /// Something that is wrong, and with what.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// `source`, `coordination`, `checkpoints`, `handler/<route>`, a shard, a topic.
     pub about: String,
@@ -89,7 +130,7 @@ pub struct Load {
 }
 
 /// An object as its workers see it together.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Picture {
     /// Workers that answered.
     pub answers: usize,
@@ -99,6 +140,12 @@ pub struct Picture {
     pub shards: Option<ShardsStatus>,
     /// Records behind, exactly; the rounded number is what is shown.
     pub lag: Option<i64>,
+    /// Age of the oldest of them in seconds, exactly.
+    pub seconds: Option<i64>,
+    /// Records that are kept aside.
+    pub parked: Option<i64>,
+    /// Bytes that a worker holds in memory, on average.
+    pub memory: Option<i64>,
     /// Records that are executing, exactly.
     pub in_flight: Option<i64>,
     /// Records that those who answered have completed since they began; `None`: nobody counts.
@@ -107,50 +154,47 @@ pub struct Picture {
     pub started: bool,
     /// What is wrong, each thing once.
     pub troubles: Vec<Trouble>,
+    /// The last attempt that failed.
+    pub last_failure: Option<LastFailure>,
+    /// What has happened once, and where it was said.
+    pub notices: Vec<(IpAddr, Notice)>,
     /// How busy each worker is that answered.
     pub loads: Vec<Load>,
     /// Shards that have lost changes since their workers own them.
     pub history_lost: usize,
 }
 
-/// Two pictures are equal that a user could not tell apart.
-impl PartialEq for Picture {
-    fn eq(&self, other: &Self) -> bool {
-        let words = |picture: &Self| -> Vec<(String, String)> {
-            picture.troubles.iter().map(|trouble| (trouble.about.clone(), trouble.reason.clone())).collect()
-        };
-        (self.answers == 0) == (other.answers == 0)
-            && self.members == other.members
-            && self.shards == other.shards
-            && self.started == other.started
-            && self.lag.map(rounded) == other.lag.map(rounded)
-            && self.in_flight.map(rounded) == other.in_flight.map(rounded)
-            && self.history_lost == other.history_lost
-            && words(self) == words(other)
-    }
+/// What changes all the time and is shown now and then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Numbers {
+    lag: Option<i64>,
+    seconds: Option<i64>,
+    in_flight: Option<i64>,
+    parked: Option<i64>,
 }
 
 /// Puts the answers about the object `name` together. `shared`: no worker knows all of it.
 pub fn gather(name: &str, shared: bool, said: Vec<Said>) -> Picture {
-    let mut loads = Vec::new();
-    let mut answers = Vec::new();
+    let (mut loads, mut answers, mut notices) = (Vec::new(), Vec::new(), Vec::new());
     for Said { address, objects } in said {
         for answer in objects.into_iter().filter(|answer| answer.name == name) {
             loads.push(Load { address, in_flight: answer.in_flight, shards: answer.shards.len() });
+            notices.extend(answer.notices.iter().map(|notice| (address, notice.clone())));
             answers.push(answer);
         }
     }
     if answers.is_empty() {
         return Picture::default();
     }
-    let mut lags: BTreeMap<&str, Option<i64>> = BTreeMap::new();
+    let mut lags: BTreeMap<&str, (Option<i64>, Option<i64>)> = BTreeMap::new();
+    // Two owners at a time are one that has just given it away: the newer one is not behind the older one.
+    let newer = |one: Option<i64>, other: Option<i64>| match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
     for shard in answers.iter().flat_map(|answer| &answer.shards) {
-        let lag = lags.entry(&shard.shard).or_default();
-        // Two owners at a time are one that has just given it away: the newer one is not behind the older one.
-        *lag = match (*lag, shard.lag) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+        let (lag, seconds) = lags.entry(&shard.shard).or_default();
+        (*lag, *seconds) = (newer(*lag, shard.lag), newer(*seconds, shard.lag_seconds));
     }
     let fleet = answers.iter().filter_map(|answer| answer.fleet).max_by_key(|fleet| fleet.shards);
     let own = i32::try_from(lags.len()).unwrap_or(i32::MAX);
@@ -163,7 +207,8 @@ pub fn gather(name: &str, shared: bool, said: Vec<Said>) -> Picture {
         None => (Some(1), Some(ShardsStatus { total: own, owned: own })),
     };
     let whole = shards.is_some_and(|shards| shards.total > 0 && shards.total == own);
-    let lag = lags.values().copied().sum::<Option<i64>>().filter(|_| whole);
+    let lag = lags.values().map(|(lag, _)| *lag).sum::<Option<i64>>().filter(|_| whole);
+    let oldest = lags.values().try_fold(0, |most, (_, seconds)| seconds.map(|seconds| most.max(seconds)));
     let mut troubles: Vec<Trouble> = Vec::new();
     for trouble in answers.iter().flat_map(|answer| &answer.troubles) {
         if !troubles.iter().any(|known| known.about == trouble.about && known.reason == trouble.reason) {
@@ -176,6 +221,10 @@ pub fn gather(name: &str, shared: bool, said: Vec<Said>) -> Picture {
         members,
         shards,
         lag,
+        seconds: oldest.filter(|_| whole),
+        // Where they lie each of them sees all of them.
+        parked: answers.iter().filter_map(|answer| answer.kept_aside).max(),
+        memory: memory(&answers),
         in_flight: Some(answers.iter().map(|answer| answer.in_flight).sum()),
         completed: Some(answers.iter().map(|answer| answer.completed).sum()),
         started: true,
@@ -185,8 +234,20 @@ pub fn gather(name: &str, shared: bool, said: Vec<Said>) -> Picture {
             .filter(|shard| shard.history_lost)
             .count(),
         troubles,
+        last_failure: last_failure(&answers),
+        notices,
         loads,
     }
+}
+
+fn memory(answers: &[Answer]) -> Option<i64> {
+    let all = answers.iter().map(|answer| answer.memory).sum::<Option<i64>>()?;
+    all.checked_div(i64::try_from(answers.len()).unwrap_or(i64::MAX))
+}
+
+fn last_failure(answers: &[Answer]) -> Option<LastFailure> {
+    let all = answers.iter().filter_map(|answer| answer.last_failure.as_ref());
+    all.min_by_key(|failure| failure.seconds_ago).cloned()
 }
 
 /// What a meter says of an object without workers, as a picture.
@@ -217,17 +278,62 @@ impl Picture {
         !self.loads.is_empty() && self.shards.is_some_and(|shards| shards.owned < shards.total)
     }
 
-    /// What has gone wrong since the picture before.
-    pub(super) fn error_after(&self, before: Option<&Picture>, now: Timestamp) -> Option<LastErrorStatus> {
+    /// What changes all the time, as it is shown.
+    pub fn numbers(&self) -> Numbers {
+        Numbers {
+            lag: self.lag.map(rounded),
+            seconds: self.seconds.map(quantised),
+            in_flight: self.in_flight.map(rounded),
+            parked: self.parked,
+        }
+    }
+
+    /// Whether the two say the same but for the numbers that change all the time. A lag that is known is told from one
+    /// that is not, and the first parked record from none.
+    pub fn reads_like(&self, other: &Self) -> bool {
+        let words = |picture: &Self| -> Vec<(String, String)> {
+            picture.troubles.iter().map(|trouble| (trouble.about.clone(), trouble.reason.clone())).collect()
+        };
+        let coarse = |picture: &Self| (picture.lag.is_some(), picture.parked.map(|parked| parked > 0));
+        (self.answers == 0) == (other.answers == 0)
+            && self.members == other.members
+            && self.shards == other.shards
+            && self.started == other.started
+            && self.history_lost == other.history_lost
+            && self.is_stuck() == other.is_stuck()
+            && coarse(self) == coarse(other)
+            && words(self) == words(other)
+    }
+
+    /// Whether a handler that promised signs of life has lately given none.
+    pub fn is_stuck(&self) -> bool {
+        self.last_failure.as_ref().is_some_and(|last| last.reason == STUCK && last.seconds_ago < STUCK_FOR)
+    }
+
+    /// What has gone wrong since the picture before; `told` is what was told last.
+    pub(super) fn error_after(
+        &self,
+        before: Option<&Picture>,
+        told: Option<&LastErrorStatus>,
+        now: Timestamp,
+    ) -> Option<LastErrorStatus> {
         let known = |trouble: &&Trouble| {
             let before = before.iter().flat_map(|before| &before.troubles);
             !before.into_iter().any(|old| old.about == trouble.about && old.reason == trouble.reason)
         };
-        self.troubles.iter().find(known).map(|trouble| LastErrorStatus {
-            reason: trouble.reason.clone(),
-            message: shortened(format!("{}: {}", trouble.about, trouble.text)),
-            time: Time(now),
-        })
+        if let Some(trouble) = self.troubles.iter().find(known) {
+            let message = shortened(format!("{}: {}", trouble.about, trouble.text));
+            return Some(LastErrorStatus { reason: trouble.reason.clone(), message, time: Time(now) });
+        }
+        // Many attempts may fail.
+        let last = self.last_failure.as_ref()?;
+        let at = now.saturating_sub(SignedDuration::from_secs(last.seconds_ago.into())).unwrap_or(now);
+        let is_news = told.is_none_or(|told| {
+            let later = at.duration_since(told.time.0);
+            later > if told.reason == last.reason { SAME_AGAIN } else { OTHER_AGAIN }
+        });
+        let message = shortened(last.text.clone());
+        is_news.then(|| LastErrorStatus { reason: last.reason.clone(), message, time: Time(at) })
     }
 }
 
@@ -235,6 +341,15 @@ impl Picture {
 pub fn rounded(number: i64) -> i64 {
     let mut unit = 1;
     while number / unit >= 100 {
+        unit *= 10;
+    }
+    number / unit * unit
+}
+
+/// The number with one digit that counts: 47 as 40, 1234 as 1000. What grows with the clock is shown less and less often.
+pub fn quantised(number: i64) -> i64 {
+    let mut unit = 1;
+    while number / unit >= 10 {
         unit *= 10;
     }
     number / unit * unit
@@ -294,18 +409,62 @@ mod tests {
         let picture = gather("shop/orders", true, two);
         assert_eq!(picture.troubles.len(), 1);
         let now = Timestamp::now();
-        let error = picture.error_after(None, now).expect("an error");
+        let error = picture.error_after(None, None, now).expect("an error");
         assert_eq!(
             (error.reason.as_str(), error.message.as_str()),
             ("TopicMissing", "source: no topic orders")
         );
-        assert_eq!(picture.error_after(Some(&picture), now), None);
+        assert_eq!(picture.error_after(Some(&picture), Some(&error), now), None);
     }
 
     #[test]
     fn small_changes_of_big_numbers_are_none() {
         assert_eq!([0, 7, 99, 100, 105, 12_345].map(rounded), [0, 7, 99, 100, 100, 12_000]);
+        assert_eq!([0, 7, 47, 99, 100, 1234].map(quantised), [0, 7, 40, 90, 100, 1000]);
         let with = |lag| Picture { answers: 1, lag: Some(lag), ..Picture::default() };
-        assert!(with(12_345) == with(12_999) && with(0) != with(1));
+        assert!(with(12_345).numbers() == with(12_999).numbers() && with(0).numbers() != with(1).numbers());
+        assert!(with(0).reads_like(&with(1)) && !with(0).reads_like(&Picture { lag: None, ..with(0) }));
+        let parked = |parked| Picture { parked: Some(parked), ..with(0) };
+        assert!(!parked(0).reads_like(&parked(1)) && parked(1).reads_like(&parked(2)));
+    }
+
+    #[test]
+    fn the_oldest_record_of_all_shards_makes_the_age_and_parked_records_are_counted_once() {
+        let said = |number: u8, shards: Value| {
+            let said = json!([{"name": "shop/orders", "inFlight": 0, "keptAside": 4, "shards": shards,
+                "fleet": {"members": 2, "shards": 3, "unowned": 0}}]);
+            Said {
+                address: [10, 0, 0, number].into(),
+                objects: serde_json::from_value(said).expect("an answer"),
+            }
+        };
+        let shard = |number, seconds: Option<i64>| json!({"shard": format!("orders/{number}"), "lag": 3, "lagSeconds": seconds});
+        let first = said(1, json!([shard(0, Some(4)), shard(1, Some(70))]));
+        let whole = gather("shop/orders", true, vec![first.clone(), said(2, json!([shard(2, Some(9))]))]);
+        assert_eq!((whole.lag, whole.seconds, whole.parked), (Some(9), Some(70), Some(4)));
+        let partly = gather("shop/orders", true, vec![first, said(2, json!([shard(2, None)]))]);
+        assert_eq!((partly.lag, partly.seconds), (Some(9), None));
+    }
+
+    #[test]
+    fn a_failed_attempt_is_an_error_and_is_not_told_with_each_record() {
+        let failing = |reason: &str, ago| Picture {
+            answers: 1,
+            last_failure: Some(LastFailure {
+                reason: reason.to_owned(),
+                text: "on purpose".to_owned(),
+                seconds_ago: ago,
+            }),
+            ..Picture::default()
+        };
+        let now = Timestamp::now();
+        let later = |seconds| now.saturating_add(SignedDuration::from_secs(seconds)).expect("a time");
+        let first = failing("HandlerTimeout", 2).error_after(None, None, now).expect("an error");
+        assert_eq!((first.reason.as_str(), first.time.0), ("HandlerTimeout", later(-2)));
+        let again =
+            |reason, seconds| failing(reason, 0).error_after(None, Some(&first), later(seconds)).is_some();
+        assert!(!again("HandlerTimeout", 200) && again("HandlerTimeout", 300));
+        assert!(!again("HandlerFailed", 20) && again("HandlerFailed", 40));
+        assert!(failing("HandlerStuck", 59).is_stuck() && !failing("HandlerStuck", 60).is_stuck());
     }
 }

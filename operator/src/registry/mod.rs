@@ -10,6 +10,7 @@
 pub mod ask;
 pub mod claims;
 pub mod gather;
+pub mod notices;
 pub mod rounds;
 
 use std::{
@@ -18,15 +19,30 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
-use keyweir_crds::status::{LastErrorStatus, ScalingStatus};
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use keyweir_crds::{
+    StreamConsumer,
+    status::{LastErrorStatus, ScalingStatus},
+};
+use kube::Resource;
 use tokio::time::Instant;
 
-use self::gather::Picture;
-use crate::scaling::decide::{Decision, Memory, Plan, Signals};
+use self::{
+    gather::{Numbers, Picture},
+    notices::Told,
+};
+use crate::{
+    cluster::events::Happening,
+    page::board::Row,
+    scaling::decide::{Decision, Memory, Plan, Signals},
+};
 
 /// A shard that is on its way has an owner again within this time.
 const MOVE: Duration = Duration::from_secs(15);
+/// Numbers that change all the time are shown this often at most,
+const SHOWN: Duration = Duration::from_secs(15);
+/// and those of so many objects each second at most.
+const SHOWN_PER_SECOND: u32 = 20;
 
 /// Which object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +87,15 @@ pub struct Known {
     pub unowned: bool,
 }
 
+/// What follows from a picture.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Heard {
+    /// Whether there is anything new to be shown.
+    pub changed: bool,
+    /// What is to be told.
+    pub happenings: Vec<Happening>,
+}
+
 struct Entry {
     subject: Subject,
     /// Workers that it has or gets.
@@ -80,6 +105,10 @@ struct Entry {
     memory: Memory,
     /// Since when a shard has had no owner.
     unowned: Option<Instant>,
+    /// The numbers that were shown last, and when.
+    shown: Option<(Instant, Numbers)>,
+    /// What was told of its notices.
+    told: Told,
     /// Records completed at a moment, and by how many workers.
     completed: Option<(Instant, usize, i64)>,
     /// Records that one worker completes in a second.
@@ -102,6 +131,20 @@ pub struct Decided {
 pub struct Registry {
     /// Held for one look-up at a time, never across an await.
     entries: Mutex<HashMap<Name, Entry>>,
+}
+
+impl Subject {
+    /// The object, as events name it.
+    pub fn reference(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(StreamConsumer::api_version(&()).into_owned()),
+            kind: Some(StreamConsumer::kind(&()).into_owned()),
+            namespace: Some(self.name.namespace.clone()),
+            name: Some(self.name.name.clone()),
+            uid: Some(self.uid.clone()),
+            ..ObjectReference::default()
+        }
+    }
 }
 
 impl Registry {
@@ -128,6 +171,8 @@ impl Registry {
                     known: Known::default(),
                     memory: Memory::default(),
                     unowned: None,
+                    shown: None,
+                    told: Told::default(),
                     completed: None,
                     rate: None,
                 };
@@ -166,6 +211,26 @@ impl Registry {
         entries.get(name).filter(|entry| entry.workers == 0).map(|entry| entry.subject.clone())
     }
 
+    /// The name by which DNS knows the workers of the object; `None`: it has none.
+    pub fn host(&self, name: &Name) -> Option<String> {
+        let entries = self.lock();
+        entries.get(name).filter(|entry| entry.workers > 0).map(|entry| entry.subject.host.clone())
+    }
+
+    /// Puts what the workers said last in the place of what was published.
+    pub fn freshen(&self, rows: &mut [(Name, Row)]) {
+        let entries = self.lock();
+        for (name, row) in rows {
+            let Some(picture) = entries.get(name).and_then(|entry| entry.known.picture.as_ref()) else {
+                continue;
+            };
+            (row.members, row.shards) = (picture.members, picture.shards);
+            (row.lag, row.lag_seconds) = (picture.lag, picture.seconds);
+            row.in_flight = picture.in_flight;
+            row.parked = picture.parked.or(row.parked);
+        }
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.lock().len()
@@ -176,27 +241,36 @@ impl Registry {
         self.lock().is_empty()
     }
 
-    /// Takes up a picture. Says whether it looks different from the one before.
-    pub fn heard(&self, subject: &Subject, picture: Picture, now: Timestamp) -> bool {
+    /// Takes up a picture. Words that change are shown at once, numbers at their pace.
+    pub fn heard(&self, subject: &Subject, mut picture: Picture, now: Timestamp) -> Heard {
         let mut entries = self.lock();
+        let pace = pace(entries.len());
         let Some(entry) = entries.get_mut(&subject.name).filter(|entry| entry.subject.uid == subject.uid)
         else {
-            return false;
+            return Heard::default();
         };
         let at = Instant::now();
         entry.measure(&picture, at);
         let before = entry.known.picture.as_ref();
-        if let Some(error) = picture.error_after(before, now) {
-            entry.known.last_error = Some(error);
-        }
+        let error = picture.error_after(before, entry.known.last_error.as_ref(), now);
+        let happenings = entry.told.news(&std::mem::take(&mut picture.notices));
         let unowned = entry.unowned.filter(|_| picture.lacks_owners());
         entry.unowned = picture.lacks_owners().then(|| unowned.unwrap_or(at));
         let unowned = unowned.is_some_and(|since| at.duration_since(since) >= MOVE);
-        let changed = before != Some(&picture) || entry.known.unowned != unowned;
+        let words = error.is_some()
+            || entry.known.unowned != unowned
+            || before.is_none_or(|before| !before.reads_like(&picture));
+        let numbers = picture.numbers();
+        let due = entry.shown.is_none_or(|(then, shown)| shown != numbers && at.duration_since(then) >= pace);
+        let changed = words || due;
+        if changed {
+            entry.shown = Some((at, numbers));
+        }
+        entry.known.last_error = error.or(entry.known.last_error.take());
         entry.known.unowned = unowned;
         entry.known.picture = Some(picture);
         entry.known.at = Some(now);
-        changed
+        Heard { changed, happenings }
     }
 
     /// Decides how many replicas the object should have; `None` where that is not the operator's to decide, and where
@@ -212,6 +286,7 @@ impl Registry {
             lag: picture.and_then(|picture| picture.lag),
             shards: picture.and_then(|picture| picture.shards).map(|shards| shards.total),
             rate: entry.rate,
+            memory: picture.and_then(|picture| picture.memory),
             started: picture.is_some_and(|picture| picture.started),
         };
         let decision = entry.memory.decide(plan, signals, now);
@@ -240,6 +315,12 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, HashMap<Name, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How often numbers are shown where there are so many objects.
+fn pace(objects: usize) -> Duration {
+    let objects = u32::try_from(objects).unwrap_or(u32::MAX);
+    SHOWN.max(Duration::from_secs(1) * objects / SHOWN_PER_SECOND)
 }
 
 impl Entry {
@@ -281,11 +362,33 @@ mod tests {
         let registry = Registry::default();
         registry.follow(subject("1"), 2);
         let picture = Picture { answers: 2, ..Picture::default() };
-        assert!(registry.heard(&subject("1"), picture.clone(), Timestamp::now()));
-        assert!(!registry.heard(&subject("1"), picture.clone(), Timestamp::now()));
+        assert!(registry.heard(&subject("1"), picture.clone(), Timestamp::now()).changed);
+        assert!(!registry.heard(&subject("1"), picture.clone(), Timestamp::now()).changed);
         registry.follow(subject("2"), 2);
-        assert!(!registry.heard(&subject("1"), picture, Timestamp::now()));
+        assert!(!registry.heard(&subject("1"), picture, Timestamp::now()).changed);
         assert_eq!(registry.known(&subject("2").name, "2"), Known::default());
         assert_eq!(registry.known(&subject("2").name, "1"), Known::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_are_shown_at_a_pace_and_words_at_once() {
+        let registry = Registry::default();
+        registry.follow(subject("1"), 2);
+        let hear = |lag, members| {
+            let picture =
+                Picture { answers: 2, lag: Some(lag), members: Some(members), ..Picture::default() };
+            registry.heard(&subject("1"), picture, Timestamp::now()).changed
+        };
+        assert!(hear(0, 2));
+        tokio::time::advance(SHOWN / 2).await;
+        assert!(!hear(5, 2), "too soon");
+        assert!(hear(6, 3), "a member more is told at once, and with it the numbers");
+        tokio::time::advance(SHOWN / 2).await;
+        assert!(!hear(7, 3), "too soon after that");
+        tokio::time::advance(SHOWN / 2).await;
+        assert!(hear(7, 3));
+        tokio::time::advance(SHOWN).await;
+        assert!(!hear(7, 3), "nothing is new");
+        assert_eq!((pace(1), pace(3000)), (SHOWN, Duration::from_secs(150)));
     }
 }

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Name, Subject,
+    Heard, Name, Subject,
     ask::Workers,
     gather::{Picture, gather},
 };
@@ -69,7 +69,8 @@ pub async fn look(ctx: &Context, workers: &dyn Workers, subject: &Subject) -> bo
 /// Takes up a picture of an object, and scales it where that is the operator's to do. Says whether it looks different
 /// from before.
 pub async fn take_up(ctx: &Context, subject: &Subject, picture: Picture) -> bool {
-    let changed = ctx.registry.heard(subject, picture, Timestamp::now());
+    let Heard { changed, happenings } = ctx.registry.heard(subject, picture, Timestamp::now());
+    ctx.events.publish(&subject.reference(), &happenings).await;
     match ctx.registry.decide(subject, Instant::now()) {
         Some(decided) => act(ctx, subject, decided).await || changed,
         None => changed,

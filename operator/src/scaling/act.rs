@@ -1,10 +1,10 @@
 //! Does what was decided: writes replicas through the scale subresource, as a field manager of its own, and tells of
 //! it. The reconciler never writes replicas.
 
-use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use keyweir_crds::StreamConsumer;
 use kube::{
-    Api, Client, Resource,
+    Api, Client,
     api::{Patch, PatchParams},
 };
 use serde_json::json;
@@ -72,13 +72,5 @@ async fn tell(
     warning: bool,
     note: String,
 ) {
-    let regarding = ObjectReference {
-        api_version: Some(StreamConsumer::api_version(&()).into_owned()),
-        kind: Some(StreamConsumer::kind(&()).into_owned()),
-        namespace: Some(subject.name.namespace.clone()),
-        name: Some(subject.name.name.clone()),
-        uid: Some(subject.uid.clone()),
-        ..ObjectReference::default()
-    };
-    ctx.events.publish(&regarding, &[Happening { reason, action, warning, note }]).await;
+    ctx.events.publish(&subject.reference(), &[Happening { reason, action, warning, note }]).await;
 }

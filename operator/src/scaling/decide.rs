@@ -22,6 +22,8 @@ pub struct Plan {
     pub drain_time: Option<Duration>,
     /// For so long fewer must have done before there are fewer.
     pub down_delay: Duration,
+    /// No more as long as all together would hold more bytes than this; `None`: it is not looked at.
+    pub max_memory: Option<i64>,
     /// Replicas without a shard have something to do too: keys are routed to them.
     pub beyond_shards: bool,
     /// Decide, and do nothing.
@@ -48,6 +50,8 @@ pub struct Signals {
     pub shards: Option<i32>,
     /// Records that one replica completes in a second; `None`: unknown.
     pub rate: Option<f64>,
+    /// Bytes that one replica holds; `None`: unknown.
+    pub memory: Option<i64>,
     /// Whether a worker has ever begun: the first one lays down where the object starts.
     pub started: bool,
 }
@@ -114,12 +118,25 @@ fn needed(plan: &Plan, signals: Signals, lag: i64) -> Decision {
     if replicas == 0 && !signals.started {
         (replicas, reason) = (1, "NeverStarted");
     }
+    let roomy = roomy(plan, signals);
+    if replicas > roomy {
+        (replicas, reason) = (roomy, "MaxMemory");
+    }
     let least = plan.min;
     if replicas < least {
         Decision { replicas: least, reason: "MinReplicas" }
     } else {
         Decision { replicas, reason }
     }
+}
+
+/// Replicas for which there is memory: never fewer than there are, and one where there is none. What is not known is no
+/// room.
+fn roomy(plan: &Plan, signals: Signals) -> i32 {
+    let present = signals.current.max(1);
+    let Some(most) = plan.max_memory else { return i32::MAX };
+    let room = signals.memory.filter(|each| *each > 0).map_or(0, |each| most / each);
+    i32::try_from(room).unwrap_or(i32::MAX).max(present)
 }
 
 /// Replicas that work the lag off in time, where their rate is known.
@@ -147,13 +164,14 @@ mod tests {
             table: Vec::new(),
             drain_time: None,
             down_delay: Duration::from_secs(60),
+            max_memory: None,
             beyond_shards: false,
             dry_run: false,
         }
     }
 
     fn at(current: i32, lag: i64) -> Signals {
-        Signals { current, lag: Some(lag), shards: None, rate: None, started: true }
+        Signals { current, lag: Some(lag), shards: None, rate: None, memory: None, started: true }
     }
 
     fn once(plan: &Plan, signals: Signals) -> (i32, &'static str) {
@@ -219,6 +237,18 @@ mod tests {
         assert_eq!(decide(62, 0), (5, "ScaleDownDelayed"));
         assert_eq!(decide(63, 5000), (5, "RecordsPerReplica"));
         assert_eq!(decide(122, 0), (5, "ScaleDownDelayed"));
+    }
+
+    /// U143.
+    #[test]
+    fn there_are_no_more_than_there_is_memory_for_and_not_fewer_for_it() {
+        let plan = Plan { max_memory: Some(1000), ..plan() };
+        let holding = |current, lag, memory| once(&plan, Signals { memory, ..at(current, lag) });
+        assert_eq!(holding(2, 9000, Some(200)), (5, "MaxMemory"));
+        assert_eq!(holding(2, 3000, Some(200)), (3, "RecordsPerReplica"), "there is room");
+        assert_eq!(holding(2, 9000, Some(900)), (2, "MaxMemory"), "those that are there stay");
+        assert_eq!(holding(4, 9000, None), (4, "MaxMemory"), "what is not known is no room");
+        assert_eq!(holding(0, 9000, None), (1, "MaxMemory"), "the first one shows what one holds");
     }
 
     #[test]

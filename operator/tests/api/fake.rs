@@ -75,6 +75,14 @@ impl FakeApi {
         self.state().faults.push(Fault { method, path: path.to_owned(), code, reason });
     }
 
+    /// The events that were told, each as reason and note.
+    pub(crate) fn events(&self) -> Vec<(String, String)> {
+        let state = self.state();
+        let events = state.objects.iter().filter(|(path, _)| path.starts_with("/apis/events.k8s.io/"));
+        let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
+        events.map(|(_, event)| (text(event, "reason"), text(event, "note"))).collect()
+    }
+
     /// The calls since the last time, each as `METHOD path`.
     pub(crate) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.state().calls)

@@ -9,4 +9,5 @@ mod objects;
 mod purge;
 mod rbac;
 mod reconcile;
+mod status;
 mod upgrades;

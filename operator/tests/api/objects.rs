@@ -65,6 +65,7 @@ pub(crate) fn settings() -> Settings {
         defaults: Defaults::default(),
         upgrade_limit: 1,
         instance: Some("operator-0".to_owned()),
+        lease: None,
     }
 }
 

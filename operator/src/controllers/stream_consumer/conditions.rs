@@ -6,6 +6,7 @@ use keyweir_crds::status::ShardsStatus;
 
 use super::{
     dereference::{Earlier, Found, Turn},
+    lagging::Backlog,
     model::{Membership, ValidStreamConsumer},
     validate::Refusal,
 };
@@ -14,7 +15,7 @@ use crate::{
         conditions::{Conditions, Truth},
         objects::Progress,
     },
-    registry::gather::{Picture, Trouble as Said, shortened},
+    registry::gather::{LastFailure, Picture, Trouble as Said, shortened},
     workload::trouble::{Trouble, Whose, worst},
 };
 
@@ -45,6 +46,8 @@ pub mod condition {
     pub const HANDLER: &str = "HandlerHealthy";
     /// Whether changes were compacted before they could be delivered; only where each one was asked for.
     pub const HISTORY_LOST: &str = "HistoryLost";
+    /// Whether it is further behind than its user wants.
+    pub const LAGGING: &str = "Lagging";
     /// Whether it was asked to take no records.
     pub const PAUSED: &str = "Paused";
 }
@@ -90,6 +93,7 @@ pub fn applied(
     view.coordination(&mut set);
     view.handler(&mut set);
     view.history(&mut set);
+    view.lagging(&mut set);
     view.paused(&mut set);
     view.ready(&mut set);
     set.into_list()
@@ -130,11 +134,20 @@ impl View<'_> {
                 (Truth::True, "Scaling", format!("{current} workers run, {desired} are wanted"))
             } else if ready < desired && self.trouble.is_none() {
                 (Truth::True, "RollingOut", format!("{ready} of {desired} workers are ready"))
+            } else if let Some(ShardsStatus { total, owned }) = self.moving() {
+                (Truth::True, "Rebalancing", format!("{owned} of {total} shards have an owner"))
             } else {
                 (Truth::False, "UpToDate", self.valid.kept.as_ref().map(waits).unwrap_or_default())
             };
         set.set(condition::RECONCILING, truth, reason, "");
         set.set(condition::PROGRESSING, truth, reason, message);
+    }
+
+    /// The shards, while some of them are on their way to an owner.
+    fn moving(&self) -> Option<ShardsStatus> {
+        let runs = self.valid.state() == RunState::Running && self.progress.desired > 0 && !self.unowned;
+        let shards = self.picture.filter(|picture| !picture.loads.is_empty())?.shards?;
+        (runs && shards.owned < shards.total).then_some(shards)
     }
 
     fn degraded(&self, set: &mut Conditions) {
@@ -192,17 +205,35 @@ impl View<'_> {
 
     /// A ready member's handler answers: that is a part of being ready, too.
     fn handler(&self, set: &mut Conditions) {
-        match (&self.trouble, self.said_of("handler")) {
-            (Some(trouble), _) if trouble.of == Whose::Handler => {
+        match (&self.trouble, self.said_of("handler"), self.stuck()) {
+            (Some(trouble), _, _) if trouble.of == Whose::Handler => {
                 set.set(condition::HANDLER, Truth::False, trouble_reason(trouble), trouble.message.clone());
             }
-            (_, Some(trouble)) => {
+            (_, Some(trouble), _) => {
                 let text = shortened(trouble.text.clone());
                 set.set(condition::HANDLER, Truth::False, handler_reason(&trouble.reason), text);
+            }
+            (_, None, Some(last)) => {
+                set.set(condition::HANDLER, Truth::False, "Stuck", shortened(last.text.clone()));
             }
             _ if self.progress.ready > 0 => set.set(condition::HANDLER, Truth::True, "Healthy", ""),
             _ => set.set(condition::HANDLER, Truth::Unknown, "NoReadyMember", NOBODY),
         }
+    }
+
+    /// How a handler that promised signs of life has lately given none.
+    fn stuck(&self) -> Option<&LastFailure> {
+        self.picture.filter(|picture| picture.is_stuck())?.last_failure.as_ref()
+    }
+
+    fn lagging(&self, set: &mut Conditions) {
+        let threshold = self.valid.lag_threshold;
+        if self.valid.state() != RunState::Running || !threshold.is_set() {
+            return set.clear(condition::LAGGING);
+        }
+        let behind = self.picture.map(|picture| Backlog { records: picture.lag, seconds: picture.seconds });
+        let (truth, reason, message) = threshold.judge(behind, set.holds(condition::LAGGING));
+        set.set(condition::LAGGING, truth, reason, message);
     }
 
     fn said_of(&self, about: &str) -> Option<&Said> {

@@ -5,6 +5,7 @@ pub mod conditions;
 pub mod dereference;
 pub mod farewell;
 pub mod happenings;
+pub mod lagging;
 pub mod model;
 pub mod status;
 pub mod validate;
@@ -92,6 +93,7 @@ impl ReconcileError {
 /// Brings what exists in line with one object, and says in its status how far that is.
 pub async fn reconcile(watched: Arc<Watched>, ctx: Arc<Context>) -> Result<Action, ReconcileError> {
     let _running = ctx.metrics.reconcile(KIND);
+    ctx.queue.begin(&name_in(watched.namespace(), watched.name_any()));
     let Some(found) = dereference(&ctx, &watched).await.map_err(ReconcileError::Dereference)? else {
         return Ok(Action::await_change());
     };
@@ -132,8 +134,7 @@ fn on_error(watched: Arc<Watched>, error: &ReconcileError, ctx: Arc<Context>) ->
 }
 
 /// Reconciles all objects until `stop`, then lets the reconciles that run end. Their workers are asked meanwhile.
-pub async fn run(context: Context, concurrency: u16, stop: CancellationToken) {
-    let context = Arc::new(context);
+pub async fn run(context: Arc<Context>, concurrency: u16, stop: CancellationToken) {
     let (changed, changes) = mpsc::channel(CHANGES);
     let asking = rounds::go(Arc::clone(&context), Arc::new(HttpWorkers), changed.clone(), stop.clone());
     let listening = listen::go(Arc::clone(&context), Arc::new(HttpWorkers), changed, stop.clone());
@@ -153,11 +154,12 @@ async fn control(
 ) {
     let (client, metrics) = (context.client.clone(), context.metrics.clone());
     let scope = context.settings.scope.clone();
-    let changes = stream::unfold(changes, |mut changes| async move {
+    let changes = stream::unfold((Arc::clone(&context), changes), |(queued, mut changes)| async move {
         let name = changes.recv().await?;
-        Some((ObjectRef::<Watched>::new(&name.name).within(&name.namespace), changes))
+        queued.queue.enter(name.clone());
+        Some((ObjectRef::<Watched>::new(&name.name).within(&name.namespace), (queued, changes)))
     });
-    let forgetting = Arc::clone(&context);
+    let (forgetting, queued) = (Arc::clone(&context), Arc::clone(&context));
     let (reader, writer) = reflector::store();
     let objects = watch::<StreamConsumer>(&client, &scope, &WatcherConfig::default(), &metrics)
         .inspect(move |event| {
@@ -173,6 +175,11 @@ async fn control(
         predicates::generation.combine(predicates::annotations).combine(predicates::finalizers),
         Default::default(),
     );
+    let triggers = triggers.inspect(move |object| {
+        if let Ok(object) = object {
+            queued.queue.enter(name_in(object.namespace(), object.name_any()));
+        }
+    });
     let counted = reader.clone();
     let controller = Controller::for_stream(triggers, reader)
         .owns_stream(watch_made::<Deployment>(&context))

@@ -6,7 +6,7 @@ use keyweir_contract::{
     worker_config::{RunState, WorkerConfig},
 };
 
-use super::dereference::Earlier;
+use super::{dereference::Earlier, lagging::LagThreshold};
 use crate::{
     cluster::{apply::Sweep, owner::Owner},
     meters::Metered,
@@ -40,6 +40,8 @@ pub struct ValidStreamConsumer {
     pub costs: Vec<(String, i32)>,
     /// How they are replaced.
     pub rollout: Rollout,
+    /// From when on it is too far behind.
+    pub lag_threshold: LagThreshold,
     /// Whether orphans are looked for.
     pub sweep: Sweep,
     /// How the kinds of source and handler are called in the status.

@@ -24,7 +24,11 @@ use crate::{
         status::{StatusError, publish as write},
     },
     context::Context,
-    registry::gather::rounded,
+    page::board::Row,
+    registry::{
+        Name,
+        gather::{quantised, rounded},
+    },
 };
 
 /// An object that is not yet as it should be is looked at again so soon: pods that fail change nothing else.
@@ -67,13 +71,13 @@ impl Report {
                 shards: numbers.shards,
                 lag: numbers.lag,
                 in_flight: numbers.in_flight,
+                parked: numbers.parked,
                 scaling: valid
                     .scaling
                     .as_ref()
                     .and_then(|_| found.known.scaling.clone().or_else(|| before.scaling.clone())),
                 last_error: found.known.last_error.clone().or(before.last_error.clone()),
                 conditions,
-                ..before
             },
         }
     }
@@ -117,44 +121,52 @@ struct Numbers {
     shards: Option<ShardsStatus>,
     lag: Option<LagStatus>,
     in_flight: Option<i64>,
+    parked: Option<i64>,
 }
 
 impl Numbers {
     /// Before anybody was asked, what is shown stays as it is: an operator that has just started knows no better.
     fn of(found: &Found, before: &StreamConsumerStatus, desired: i32) -> Self {
         let Some(picture) = &found.known.picture else {
-            return if desired > 0 { Self::shown(before) } else { Self::default() };
+            let parked = before.parked;
+            return if desired > 0 { Self::shown(before) } else { Self { parked, ..Self::default() } };
         };
         Self {
             members: picture.members,
             shards: picture.shards,
-            lag: picture.lag.map(|records| lag(records, found, before)),
+            lag: picture.lag.map(|records| lag(records, picture.seconds, found, before)),
             in_flight: picture.in_flight.map(rounded),
+            // Without workers nobody parks or releases: what was there is there.
+            parked: picture.parked.or(before.parked.filter(|_| desired == 0)),
         }
     }
 
     fn shown(before: &StreamConsumerStatus) -> Self {
-        let StreamConsumerStatus { members, shards, lag, in_flight, .. } = before.clone();
-        Self { members, shards, lag, in_flight }
+        let StreamConsumerStatus { members, shards, lag, in_flight, parked, .. } = before.clone();
+        Self { members, shards, lag, in_flight, parked }
     }
 }
 
 /// The time of a measurement is renewed with the number, and now and then: alone it is no reason to write.
-fn lag(records: i64, found: &Found, before: &StreamConsumerStatus) -> LagStatus {
-    let records = rounded(records);
+fn lag(records: i64, seconds: Option<i64>, found: &Found, before: &StreamConsumerStatus) -> LagStatus {
+    let (records, seconds) = (rounded(records), seconds.map(quantised));
     let now = found.known.at.unwrap_or(found.now);
     let young = |shown: &&LagStatus| {
-        shown.records == records
+        (shown.records, shown.seconds) == (records, seconds)
             && now.duration_since(shown.observed_time.0).as_secs() < RENEWED.as_secs() as i64
     };
     let shown = before.lag.as_ref().filter(young);
-    shown.cloned().unwrap_or(LagStatus { records, seconds: None, observed_time: Time(now) })
+    shown.cloned().unwrap_or(LagStatus { records, seconds, observed_time: Time(now) })
 }
 
 /// Writes the status if it says anything new, tells what happened, and says when to look again.
 pub async fn publish(ctx: &Context, found: &Found, report: Report) -> Result<Action, StatusError> {
     let before = previous(found);
     let next = Action::requeue(if report.settled() { SETTLED } else { UNSETTLED });
+    if let Ok(consumer) = &found.consumer {
+        let namespace = found.owner.namespace.clone();
+        ctx.board.put(Name { namespace, name: found.name.clone() }, Row::of(consumer, &report.status));
+    }
     if found.consumer.is_err() || before != report.status {
         write::<StreamConsumer>(&ctx.client, &found.owner, &found.name, &report.status).await?;
         if let Ok(consumer) = &found.consumer {

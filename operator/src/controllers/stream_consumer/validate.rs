@@ -2,19 +2,24 @@
 
 use k8s_openapi::api::core::v1::{Container, LocalObjectReference};
 use keyweir_contract::{
+    ByteSize,
+    bytes::ByteSizeError,
     policy::Routing,
     source::{Coordination, PEER_PORT, Source},
     worker_config::WorkerConfig,
 };
 use keyweir_crds::{
-    StreamConsumer, StreamConsumerSpec, coordination::CoordinationType, quantities::DurationText,
-    scaling::ScalingMode,
+    StreamConsumer, StreamConsumerSpec,
+    coordination::CoordinationType,
+    quantities::DurationText,
+    scaling::{BuiltinScalingSpec, ScalingMode},
 };
 use keyweir_render::{Environment, Place, render};
 use kube::ResourceExt;
 
 use super::{
     dereference::{Earlier, Found, Turn},
+    lagging::LagThreshold,
     model::{Membership, Nouns, Rollout, ValidStreamConsumer},
 };
 use crate::{
@@ -52,7 +57,8 @@ pub struct Refusal {
 pub const GROUP_IN_USE: &str = "GroupInUse";
 
 impl Refusal {
-    fn of_spec(reason: &'static str, message: impl Into<String>) -> Self {
+    /// A refusal of what the user says about the object.
+    pub fn of_spec(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), of_pods: false, ends: false }
     }
 
@@ -113,6 +119,7 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
             max_surge: spec.rollout.max_surge.clone(),
             max_unavailable: spec.rollout.max_unavailable.clone(),
         },
+        lag_threshold: LagThreshold::read(&spec.observability.lag_threshold)?,
         sweep: sweep(consumer),
         config,
     })
@@ -262,9 +269,22 @@ fn scaling(spec: &StreamConsumerSpec) -> Result<Option<Plan>, Refusal> {
             .map(|time| duration("targetDrainTime", time))
             .transpose()?,
         down_delay: duration("scaleDownDelay", &builtin.scale_down_delay)?,
+        max_memory: max_memory(builtin)?,
         beyond_shards: spec.routing == Routing::Key,
         dry_run: builtin.dry_run,
     }))
+}
+
+/// Bytes that all workers together may hold, where the user says it.
+fn max_memory(builtin: &BuiltinScalingSpec) -> Result<Option<i64>, Refusal> {
+    let text = builtin.max_memory.as_str();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let size: ByteSize = text.parse().map_err(|error: ByteSizeError| {
+        Refusal::of_spec("Invalid", format!("spec.scaling.builtin.maxMemory: {error}"))
+    })?;
+    Ok(Some(i64::try_from(size.get()).unwrap_or(i64::MAX)))
 }
 
 fn image(spec: &StreamConsumerSpec, settings: &Settings) -> String {
