@@ -58,7 +58,7 @@ pub fn fill(
         .set("batch.size", "1000000")
         .set("queue.buffering.max.messages", "500000")
         .set("partitioner", "murmur2_random")
-        .set("acks", "1")
+        .set("enable.idempotence", "true")
         .create()
         .map_err(DatasetError::Write)?;
     let mut draw = Draw::of(shape.keys);
@@ -99,8 +99,12 @@ pub fn warm(kafka: &Kafka, rate: u32) -> Result<(), DatasetError> {
 /// # Errors
 /// When the broker refuses.
 pub fn trickle(kafka: &Kafka, topic: &str, rate: u32, stop: &AtomicBool) -> Result<Duration, DatasetError> {
-    let producer: ThreadedProducer<DefaultProducerContext> =
-        kafka.config().set("linger.ms", "0").set("acks", "1").create().map_err(DatasetError::Write)?;
+    let producer: ThreadedProducer<DefaultProducerContext> = kafka
+        .config()
+        .set("linger.ms", "0")
+        .set("enable.idempotence", "true")
+        .create()
+        .map_err(DatasetError::Write)?;
     let mut values = Values::new(Format::Plain);
     let (begun, mut written) = (Instant::now(), 0u64);
     while !stop.load(Ordering::Relaxed) {

@@ -44,8 +44,8 @@ const LONG: u32 = 10;
 /// The budget turns over slowly when what is held takes longer than this to complete.
 const SLOW: Duration = Duration::from_secs(15);
 
-/// Over how long completions are counted for that.
-const PACE: Duration = Duration::from_secs(1);
+/// Over how long completions are counted for that: a machine that stands still for a moment is not slow.
+const PACE: Duration = Duration::from_secs(3);
 
 /// How many times the average makes a lane much longer than the others.
 const LONG_LANE: usize = 8;
@@ -73,7 +73,7 @@ pub(super) struct Spilling {
     turnover: Turnover,
 }
 
-/// How soon what is held completes.
+/// How soon what is held completes, from when the budget is short first: how a source begins says nothing of that.
 #[derive(Debug, Default)]
 struct Turnover {
     /// When completions were last looked at, and how many there were.
@@ -82,7 +82,10 @@ struct Turnover {
 }
 
 impl Turnover {
-    fn look(&mut self, now: Instant, completed: u64, held: u64) {
+    fn look(&mut self, now: Instant, short: bool, completed: u64, held: u64) {
+        if self.seen.is_none() && !short {
+            return;
+        }
         let (at, before) = *self.seen.get_or_insert((now, completed));
         let passed = now.duration_since(at);
         if passed >= PACE {
@@ -116,7 +119,8 @@ where
         if !may || !runs || !turn {
             return;
         }
-        self.spilling.turnover.look(self.now, self.counters.completed, self.budget.held().records);
+        let (short, held) = (self.is_short(), self.budget.held().records);
+        self.spilling.turnover.look(self.now, short, self.counters.completed, held);
         let least = self.least_depth();
         let mut depth = self.depth().max(least);
         let idle = if self.is_short() { self.starved_permits() } else { 0 };
