@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{quantities::TopicName, rules::rule};
+use crate::{provision::ProvisionSpec, quantities::TopicName, rules::rule};
 
 /// What becomes of a record whose last attempt failed, or that can't be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +90,9 @@ pub enum UnknownAction {
 pub struct DeadLetterSpec {
     /// A topic of the source's broker or log; not one that is read here.
     pub topic: TopicName,
+    /// How the topic is made where it is missing. Absent: it must be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provision: Option<ProvisionSpec>,
 }
 
 /// How a record is parked.

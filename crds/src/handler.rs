@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     pod::{self, Opaque},
+    provision::ProvisionSpec,
     quantities::{BytesText, DurationOrEmpty, DurationOrNone, DurationText, HttpUrl, LocalName, TopicName},
     rules::{self, rule},
 };
@@ -334,4 +335,7 @@ pub struct OutputSpec {
 pub struct OutputTopicSpec {
     /// The topic.
     pub topic: TopicName,
+    /// How the topic is made where it is missing. Absent: it must be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provision: Option<ProvisionSpec>,
 }

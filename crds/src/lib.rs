@@ -15,6 +15,7 @@ pub mod exhausted;
 pub mod handler;
 pub mod observability;
 pub mod pod;
+pub mod provision;
 pub mod quantities;
 pub mod refs;
 pub mod rules;

@@ -111,3 +111,11 @@ text!(
     words::HTTP_URL,
     2048
 );
+
+/// Settings of Kafka by their own names.
+pub(crate) fn settings_schema(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "additionalProperties": {"type": "string", "maxLength": 1024}
+    })
+}

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::{
     connection::{EtcdAuthSpec, SaslSpec, TlsSpec},
-    quantities::{BytesText, DurationText, HostPort, HttpUrl, TopicName},
+    provision::ProvisionSpec,
+    quantities::{BytesText, DurationText, HostPort, HttpUrl, TopicName, settings_schema},
     rules::{self, rule},
 };
 
@@ -49,6 +50,9 @@ pub struct KafkaSourceSpec {
     /// Topics to read.
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub topics: Vec<TopicName>,
+    /// How topics are made that are missing. Absent: they must be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provision: Option<ProvisionSpec>,
     /// Consumer group whose offsets mirror the progress. It can't change.
     #[schemars(length(max = 242), regex(pattern = "^[a-zA-Z0-9._-]+$"), extend("x-kubernetes-validations" =
         rules::immutable("group can't change, the progress belongs to it: create a new StreamConsumer")))]
@@ -71,20 +75,13 @@ pub struct KafkaSourceSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(
         extend("maxProperties" = 64, "x-kubernetes-validations" = property_rules()),
-        schema_with = "property_schema"
+        schema_with = "settings_schema"
     )]
     pub properties: BTreeMap<String, String>,
 }
 
 fn discovery_interval() -> DurationText {
     "60s".into()
-}
-
-fn property_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "object",
-        "additionalProperties": {"type": "string", "maxLength": 1024}
-    })
 }
 
 /// Settings of the client library that Keyweir derives from the object.

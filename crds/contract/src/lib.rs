@@ -5,7 +5,7 @@
 //! * [`duration`] and [`bytes`] read and write `30s` and `64Mi` the same way everywhere.
 //! * [`hash`] is the one hash that never changes between versions.
 //! * [`keys`] is the layout of an object's keys in etcd.
-//! * [`meter`] is what a meter says.
+//! * [`meter`] is what a meter says, [`topics`] what it makes.
 //!
 //! With the feature `schema` the plain enums also describe themselves to the CRD generator.
 
@@ -19,6 +19,7 @@ pub mod meter;
 pub mod policy;
 pub mod read;
 pub mod source;
+pub mod topics;
 pub mod worker_config;
 
 pub use bytes::ByteSize;

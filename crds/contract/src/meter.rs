@@ -26,6 +26,28 @@ pub struct Reading {
     /// How far it is behind, or why that is not known.
     #[serde(flatten)]
     pub measured: Measured,
+    /// What became of the topics that it wants to be made; absent: it wants none, or nobody has looked yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<Provisioning>,
+}
+
+/// What became of the topics that an object wants to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Provisioning {
+    /// Which topics were wanted: [`WorkerConfig::provision_hash`](crate::WorkerConfig::provision_hash).
+    pub wanted: String,
+    /// The stable word, as the condition has it: [`Provisioning::AS_WANTED`], or what is in the way.
+    pub reason: String,
+    /// A sentence; empty where there is nothing to say.
+    pub text: String,
+}
+
+impl Provisioning {
+    /// All topics are there as they are wanted.
+    pub const AS_WANTED: &str = "AsWanted";
+    /// A topic is there and differs.
+    pub const MISMATCH: &str = "Mismatch";
 }
 
 /// How far an object is behind, or why that is not known: never zero in its place.
@@ -71,6 +93,7 @@ mod tests {
             name: "shop/orders".to_owned(),
             uid: "1".to_owned(),
             measured: Measured::Trouble(trouble),
+            provisioned: None,
         };
         let written = serde_json::to_value(&reading).expect("plain data");
         assert_eq!(written["backlog"], serde_json::Value::Null);

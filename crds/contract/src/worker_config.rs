@@ -23,6 +23,7 @@ use crate::{
         Routing,
     },
     source::{Coordination, Source},
+    topics::TopicPlan,
 };
 
 /// The version of this contract that this program writes. It reads its neighbours too.
@@ -63,6 +64,12 @@ impl WorkerConfig {
     pub fn handlers_hash(&self) -> String {
         let FixedConfig { handler, routes, decode, .. } = &self.fixed;
         let text = serde_json::to_vec(&(handler, routes, decode)).unwrap_or_default();
+        format!("{:016x}", fnv1a(text))
+    }
+
+    /// A short text that changes with the topics that are wanted.
+    pub fn provision_hash(&self) -> String {
+        let text = serde_json::to_vec(&self.live.provision).unwrap_or_default();
         format!("{:016x}", fnv1a(text))
     }
 }
@@ -172,6 +179,9 @@ pub struct LiveConfig {
     /// From which level on things are logged.
     #[serde(default)]
     pub log_level: LogLevel,
+    /// Topics that are made where they are missing: by the object's meter, without a cluster by the process itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provision: Vec<TopicPlan>,
 }
 
 impl Default for LiveConfig {
@@ -184,6 +194,7 @@ impl Default for LiveConfig {
             checkpoint_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
             log_level: LogLevel::default(),
+            provision: Vec::new(),
         }
     }
 }

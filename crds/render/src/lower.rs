@@ -29,6 +29,7 @@ use crate::mistakes::Mistake;
 use crate::secrets::Files;
 
 mod sources;
+mod topics;
 
 /// Everything a lowering step may look at or add to.
 pub(crate) struct Lowering<'a> {
@@ -178,6 +179,7 @@ impl Lowering<'_> {
             checkpoint_interval: self.duration("spec.checkpointInterval", spec.checkpoint_interval.as_str()),
             drain_timeout: self.duration("spec.drainTimeout", spec.drain_timeout.as_str()),
             log_level: spec.observability.log_level,
+            provision: self.provision(spec),
         }
     }
 

@@ -9,7 +9,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError as ClientError;
@@ -121,6 +123,23 @@ impl Kafka {
         list.add_partition_offset(topic, partition, Offset::Offset(before)).map_err(failed(&act))?;
         let (admin, options) = self.admin(&act)?;
         block_on(admin.delete_records(&list, &options)).map(|_| ()).map_err(failed(&act))
+    }
+
+    /// A setting of a topic, as the broker has it.
+    ///
+    /// # Errors
+    /// When the broker refuses, or there is no such topic.
+    pub fn topic_setting(&self, topic: &str, name: &str) -> Result<Option<String>, KafkaError> {
+        let act = format!("read the settings of the topic {topic}");
+        let (admin, options) = self.admin(&act)?;
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let answers = block_on(admin.describe_configs(&asked, &options)).map_err(failed(&act))?;
+        let mut value = None;
+        for answer in answers {
+            let found = answer.map_err(|code| failed(&act)(ClientError::AdminOp(code)))?;
+            value = found.get(name).and_then(|entry| entry.value.clone());
+        }
+        Ok(value)
     }
 
     fn admin(&self, act: &str) -> Result<(AdminClient<DefaultClientContext>, AdminOptions), KafkaError> {

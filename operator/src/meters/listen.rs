@@ -93,14 +93,18 @@ fn ask(
     .boxed()
 }
 
-/// Takes up what a meter says of those of its objects that have no workers to say it.
+/// Takes up what a meter says: of the topics that were to be made, and of those of its objects that have no workers how
+/// far they are behind.
 pub async fn hear(ctx: &Context, readings: &Readings, changed: &mpsc::Sender<Name>) {
     for reading in &readings.objects {
         let Some((namespace, name)) = reading.name.split_once('/') else { continue };
         let name = Name { namespace: namespace.to_owned(), name: name.to_owned() };
-        if let Some(subject) = ctx.registry.asleep(&name).filter(|subject| subject.uid == reading.uid)
-            && take_up(ctx, &subject, metered(&reading.measured)).await
-        {
+        let provisioned = ctx.registry.provisioned(&name, &reading.uid, reading.provisioned.as_ref());
+        let measured = match ctx.registry.asleep(&name).filter(|subject| subject.uid == reading.uid) {
+            Some(subject) => take_up(ctx, &subject, metered(&reading.measured)).await,
+            None => false,
+        };
+        if provisioned || measured {
             // Nobody listens any more at the end only.
             let _ = changed.send(name).await;
         }

@@ -20,6 +20,7 @@ use std::{
 };
 
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use keyweir_contract::meter::Provisioning;
 use keyweir_crds::{
     StreamConsumer,
     status::{LastErrorStatus, ScalingStatus},
@@ -85,6 +86,8 @@ pub struct Known {
     pub scaling: Option<ScalingStatus>,
     /// Whether a shard has had no owner for longer than a move takes.
     pub unowned: bool,
+    /// What became of the topics that were to be made.
+    pub provisioned: Option<Provisioning>,
 }
 
 /// What follows from a picture.
@@ -271,6 +274,20 @@ impl Registry {
         entry.known.picture = Some(picture);
         entry.known.at = Some(now);
         Heard { changed, happenings }
+    }
+
+    /// Takes up what became of the topics that were to be made; a meter that says nothing of them knows nothing new.
+    /// Says whether that is new.
+    pub fn provisioned(&self, name: &Name, uid: &str, said: Option<&Provisioning>) -> bool {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(name).filter(|entry| entry.subject.uid == uid) else {
+            return false;
+        };
+        let new = said.is_some() && entry.known.provisioned.as_ref() != said;
+        if new {
+            entry.known.provisioned = said.cloned();
+        }
+        new
     }
 
     /// Decides how many replicas the object should have; `None` where that is not the operator's to decide, and where

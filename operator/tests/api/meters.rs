@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keyweir_contract::meter::{Backlog, Measured, MeterTrouble, Reading, Readings};
+use keyweir_contract::meter::{Backlog, Measured, MeterTrouble, Provisioning, Reading, Readings};
 use keyweir_operator::{
     context::Context,
     meters::{keep, listen::hear},
@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     fake::FakeApi,
-    objects::{CONSUMER, condition, context, settings},
+    objects::{CONFIG_MAP, CONSUMER, condition, context, settings},
     reconcile::{again, pair, stored},
 };
 
@@ -37,7 +37,12 @@ fn change(api: &FakeApi, field: &str, value: Value) {
 
 /// What the meter of the object says of it.
 async fn said(context: &Context, measured: Measured) {
-    let reading = Reading { name: "shop/orders".to_owned(), uid: "uid-1".to_owned(), measured };
+    heard(context, measured, None).await;
+}
+
+/// The same, with what became of the topics that were to be made.
+async fn heard(context: &Context, measured: Measured, provisioned: Option<Provisioning>) {
+    let reading = Reading { name: "shop/orders".to_owned(), uid: "uid-1".to_owned(), measured, provisioned };
     let (changed, _changes) = mpsc::channel(4);
     hear(context, &Readings { version: 1, objects: vec![reading] }, &changed).await;
 }
@@ -128,6 +133,48 @@ async fn an_object_that_was_asked_to_stand_still_or_to_be_none_does_not_wake() {
         said(&context, behind(1)).await;
         assert_eq!(api.get(CONSUMER).expect("it is stored")["spec"]["replicas"], 0, "{state}");
     }
+}
+
+/// U73: an object that has its topics made has a meter, also with workers; what became of them is a condition.
+#[tokio::test]
+async fn an_object_that_has_its_topics_made_has_a_meter_and_a_condition_with_what_came_of_it() {
+    let kafka = json!({"bootstrapServers": ["kafka:9092"], "topics": ["orders"], "group": "orders"});
+    let mut provisioned = kafka.clone();
+    provisioned["provision"] = json!({"partitions": 8});
+    let api = stored(json!({"source": {"kafka": provisioned}}));
+    let context = context(&api);
+    again(&api, &context).await.expect("the reconcile succeeds");
+    assert_eq!(condition(&api, "Provisioned"), pair("Unknown", "NoAnswer"));
+    context.first_pass.passed(orders(), 1);
+    keep::write(&context, Instant::now()).await;
+    assert!(written(&api.calls()).is_some(), "a meter");
+    let config = api.get(CONFIG_MAP).expect("it is stored")["data"].clone();
+    let config = config.as_object().and_then(|files| files.values().next()).and_then(Value::as_str);
+    let wanted = keyweir_contract::read::read(config.expect("a file")).expect("it reads").provision_hash();
+
+    let said = |wanted: &str, reason: &str, text: &str| {
+        Some(Provisioning { wanted: wanted.to_owned(), reason: reason.to_owned(), text: text.to_owned() })
+    };
+    let text = "topic orders has 4 partitions, 8 are wanted: it is left as it is";
+    heard(&context, behind(0), said(&wanted, Provisioning::MISMATCH, text)).await;
+    again(&api, &context).await.expect("the reconcile succeeds");
+    assert_eq!(condition(&api, "Provisioned"), pair("False", "Mismatch"));
+    let conditions = api.get(CONSUMER).expect("it is stored")["status"]["conditions"].to_string();
+    assert!(conditions.contains(text), "{conditions}");
+    assert!(
+        api.get(CONSUMER).expect("it is stored")["status"]["members"].is_null(),
+        "workers speak for themselves"
+    );
+
+    heard(&context, behind(0), said(&wanted, Provisioning::AS_WANTED, "")).await;
+    again(&api, &context).await.expect("the reconcile succeeds");
+    assert_eq!(condition(&api, "Provisioned"), pair("True", "AsWanted"));
+    heard(&context, behind(0), said("of an earlier spec", Provisioning::MISMATCH, "")).await;
+    again(&api, &context).await.expect("the reconcile succeeds");
+    assert_eq!(condition(&api, "Provisioned"), pair("Unknown", "NoAnswer"));
+    change(&api, "source", json!({"kafka": kafka}));
+    again(&api, &context).await.expect("the reconcile succeeds");
+    assert_eq!(condition(&api, "Provisioned"), None);
 }
 
 #[tokio::test]

@@ -62,6 +62,7 @@ pub(crate) async fn run(args: RunArgs) -> ExitCode {
     let display = Display::new(args.progress);
     display.listening(host.address(), &args.data);
     session::say_notes(&objects);
+    make_topics(&objects).await;
     let began = Instant::now();
     if !start(&mut host, &objects).await {
         host.shut_down().await;
@@ -90,6 +91,16 @@ fn options(args: &RunArgs) -> HostOptions {
         natives: Registry::default(),
         member: format!("pid-{}.{}", std::process::id(), since.as_millis()),
         address: None,
+    }
+}
+
+/// Makes the topics that objects want to be made and that are missing; what is in the way is said.
+async fn make_topics(objects: &[Object]) {
+    for object in objects {
+        let Some(said) = keyweir_worker::provision(&object.config).await else { continue };
+        if !said.text.is_empty() {
+            say::err(format_args!("keyweir: {}: {}: {}", object.config.object.name, said.reason, said.text));
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //!  source.rs ──▶ topics.rs  (which partitions, where they begin and end, who the cluster is)
 //!           └──▶ offsets.rs (the group's offset: the mirror that tools read and reset)
 //!  producer.rs, checkpoints.rs, parked.rs: durable writes
+//!  provision.rs, purge.rs: topics made where they are missing; what a deleted object leaves
 //!  recall.rs: records that are wanted again; look.rs reads for it and for parked.rs
 //! ```
 //!
@@ -27,6 +28,7 @@ mod look;
 mod offsets;
 mod parked;
 mod producer;
+mod provision;
 mod purge;
 mod reader;
 mod recall;
@@ -39,6 +41,7 @@ pub use checkpoints::GroupCheckpoints;
 pub use config::{ConfigError, Connection, refused_property};
 pub use parked::KafkaParked;
 pub use producer::KafkaProducer;
+pub use provision::{ProvisionError, Provisioned, Provisioner};
 pub use purge::purge;
 pub use reader::KafkaReader;
 pub use recall::KafkaRecall;

@@ -36,6 +36,35 @@ pub(crate) fn partitions(client: &ColdClient, topic: &str) -> KafkaResult<Vec<Sh
     if found.is_empty() { Err(missing) } else { Ok(found) }
 }
 
+/// How a topic lies on its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Brokers of the cluster.
+    pub(crate) brokers: u32,
+    /// Partitions of the topic; 0 = there is no such topic.
+    pub(crate) partitions: u32,
+    /// Copies of the partition that has the fewest.
+    pub(crate) copies: u32,
+}
+
+/// How a topic lies. A missing one is no error.
+pub(crate) fn layout(client: &ColdClient, topic: &str) -> KafkaResult<Layout> {
+    let metadata = client.fetch_metadata(Some(topic), CALL_TIMEOUT)?;
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let brokers = count(metadata.brokers().len());
+    let found = metadata.topics().first();
+    match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
+        None => {}
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+            return Ok(Layout { brokers, partitions: 0, copies: 0 });
+        }
+        Some(code) => return Err(KafkaError::MetadataFetch(code)),
+    }
+    let partitions = found.map_or(&[][..], |found| found.partitions());
+    let copies = partitions.iter().map(|partition| partition.replicas().len()).min();
+    Ok(Layout { brokers, partitions: count(partitions.len()), copies: count(copies.unwrap_or(0)) })
+}
+
 /// First and end offset of each shard, in their order; the end is the last stable offset.
 pub(crate) fn bounds(client: &ColdClient, shards: &[ShardId]) -> KafkaResult<Vec<Bounds>> {
     let first = lookup(client, shards, KafkaOffset::Beginning)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use keyweir_contract::meter::{Measured, Reading, Readings};
+use keyweir_contract::meter::{Measured, Provisioning, Reading, Readings};
 
 /// The last reading of each object, by `namespace/name`.
 #[derive(Debug)]
@@ -59,11 +59,12 @@ impl Board {
 }
 
 /// What about a reading is worth a look: not the number itself, which changes with every record.
-fn mark(reading: &Reading) -> (&str, bool, bool, Option<&str>) {
-    match &reading.measured {
-        Measured::Backlog(backlog) => (&reading.uid, backlog.records > 0, backlog.started, None),
-        Measured::Trouble(trouble) => (&reading.uid, false, false, Some(&trouble.reason)),
-    }
+fn mark(reading: &Reading) -> (&str, bool, bool, Option<&str>, Option<&Provisioning>) {
+    let (behind, started, trouble) = match &reading.measured {
+        Measured::Backlog(backlog) => (backlog.records > 0, backlog.started, None),
+        Measured::Trouble(trouble) => (false, false, Some(trouble.reason.as_str())),
+    };
+    (&reading.uid, behind, started, trouble, reading.provisioned.as_ref())
 }
 
 #[cfg(test)]
@@ -74,7 +75,8 @@ mod tests {
 
     fn reading(records: u64) -> Option<Reading> {
         let measured = Measured::Backlog(Backlog { records, shards: 1, started: true });
-        Some(Reading { name: "shop/orders".to_owned(), uid: "1".to_owned(), measured })
+        let name = "shop/orders".to_owned();
+        Some(Reading { name, uid: "1".to_owned(), measured, provisioned: None })
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_contract::WorkerConfig;
-use keyweir_contract::meter::{Backlog, Measured, MeterTrouble, Reading};
+use keyweir_contract::meter::{Backlog, Measured, MeterTrouble, Provisioning, Reading};
 use keyweir_core::ShardId;
 use keyweir_engine::error_chain;
 use keyweir_engine::ports::{MirrorState, Source, SourceError, StartAt};
 use tokio::time::{Instant, timeout};
 
 use crate::missing::missing;
+use crate::provision::provision;
 use crate::wiring;
 
 /// A source that does not answer within this time leaves the lag unknown.
@@ -26,6 +27,8 @@ pub(super) struct Gauge {
     shards: Vec<ShardId>,
     listed: Option<Instant>,
     measured: Option<Measured>,
+    provisioned: Option<Provisioning>,
+    looked: Option<Instant>,
 }
 
 impl Gauge {
@@ -33,12 +36,21 @@ impl Gauge {
     pub(super) fn of(config: &WorkerConfig) -> Option<Self> {
         let (source, start) = (wiring::source(config)?, wiring::start(config)?);
         let config = config.clone();
-        Some(Self { config, source, start, shards: Vec::new(), listed: None, measured: None })
+        Some(Self {
+            config,
+            source,
+            start,
+            shards: Vec::new(),
+            listed: None,
+            measured: None,
+            provisioned: None,
+            looked: None,
+        })
     }
 
     /// Whether it measures what the configuration says.
     pub(super) fn fits(&self, config: &WorkerConfig) -> bool {
-        self.config.object == config.object && self.config.fixed == config.fixed
+        is_same(&self.config, config)
     }
 
     /// Asks the source. A failure leaves the lag unknown, never zero.
@@ -52,6 +64,7 @@ impl Gauge {
             self.measured = Some(Measured::Trouble(MeterTrouble { reason, text: trouble.text }));
             return;
         }
+        self.provide().await;
         let asked = timeout(PATIENCE, self.ask()).await.unwrap_or_else(late);
         self.measured = Some(match asked {
             Ok(backlog) => Measured::Backlog(backlog),
@@ -66,7 +79,17 @@ impl Gauge {
     /// What was found; `None` = nothing was asked yet.
     pub(super) fn reading(&self, name: &str) -> Option<Reading> {
         let uid = self.config.object.uid.clone();
-        Some(Reading { name: name.to_owned(), uid, measured: self.measured.clone()? })
+        let (measured, provisioned) = (self.measured.clone()?, self.provisioned.clone());
+        Some(Reading { name: name.to_owned(), uid, measured, provisioned })
+    }
+
+    /// Makes the topics that are missing, now and then. First, so that what was just made is measured at once.
+    async fn provide(&mut self) {
+        if self.looked.is_some_and(|at| at.elapsed() <= LIST_AGAIN) {
+            return;
+        }
+        self.provisioned = provision(&self.config).await;
+        self.looked = Some(Instant::now());
     }
 
     async fn ask(&mut self) -> Result<Backlog, SourceError> {
@@ -76,6 +99,11 @@ impl Gauge {
         }
         backlog(self.source.as_ref(), &self.shards, self.start).await
     }
+}
+
+/// Whether both configurations have the same measured and the same topics made.
+pub(super) fn is_same(one: &WorkerConfig, other: &WorkerConfig) -> bool {
+    one.object == other.object && one.fixed == other.fixed && one.live.provision == other.live.provision
 }
 
 /// How far these shards are behind.

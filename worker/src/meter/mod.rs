@@ -4,7 +4,8 @@
 //!  objects/NAME.json ──▶ gauge (one for each object: asks its broker, at a bounded pace) ──▶ board ──▶ http
 //! ```
 //! The operator makes one for each namespace, broker and login, and asks it ([`http`]); an autoscaler may, too. It
-//! reads records of nobody, joins no group and writes nothing but what keeps the groups' offsets from expiring.
+//! reads records of nobody, joins no group and writes nothing but what keeps the groups' offsets from expiring. Topics
+//! that an object wants to be made, and that are missing, it makes.
 
 mod board;
 mod gauge;
@@ -88,7 +89,7 @@ async fn measure(objects: &Path, board: &watch::Sender<Board>, stop: &Cancellati
             _ = look.tick() => {
                 let found = read(objects);
                 for (name, config) in &found {
-                    let same = known.get(name).is_some_and(|known| known.object == config.object && known.fixed == config.fixed);
+                    let same = known.get(name).is_some_and(|known| gauge::is_same(known, config));
                     if let Some(gauge) = Gauge::of(config).filter(|_| !same) {
                         rounds.push(round(name.clone(), gauge, Duration::ZERO));
                     }

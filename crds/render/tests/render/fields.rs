@@ -141,6 +141,25 @@ fn files_are_named_for_every_reference() {
 }
 
 #[test]
+fn a_topic_is_made_in_one_way_wherever_it_is_named() {
+    let two = |exhausted: u32, undecodable: u32| {
+        with(&format!(
+            "{{source: {{kafka: {{topics: [a, b], provision: {{partitions: 8}}}}}},
+              onExhausted: {{deadLetter: {{topic: dead, provision: {{partitions: {exhausted}}}}}}},
+              onUndecodable: {{deadLetter: {{topic: dead, provision: {{partitions: {undecodable}}}}}}}}}"
+        ))
+    };
+    let made = rendered(&two(1, 1)).config.live.provision;
+    let made: Vec<_> = made.iter().map(|plan| (plan.topic.as_str(), plan.partitions)).collect();
+    assert_eq!(made, [("a", 8), ("b", 8), ("dead", 1)]);
+    let mistakes = render(&two(1, 2), &cluster()).unwrap_err();
+    assert!(mistakes[0].to_string().contains("say the same in both places"), "{mistakes:?}");
+    let embedded = Local { embedded: true, ..Local::default() };
+    let local = render(&two(1, 1), &Environment::local("/secrets".into(), embedded)).unwrap();
+    assert_eq!(local.config.live.provision, [], "the embedded log makes its own");
+}
+
+#[test]
 fn a_change_of_what_is_live_replaces_no_worker_and_any_other_does() {
     let hash = |spec: &str| rendered(&with(spec)).config.restart_hash();
     for live in [
@@ -151,6 +170,7 @@ fn a_change_of_what_is_live_replaces_no_worker_and_any_other_does() {
         "execution: {concurrency: 7}",
         "retry: {maxAttempts: 2}",
         "observability: {logLevel: Debug}",
+        "source: {kafka: {provision: {partitions: 3}}}",
         "replicas: 5",
     ] {
         assert_eq!(hash(live), hash("{}"), "{live}");

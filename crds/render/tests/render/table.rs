@@ -51,6 +51,7 @@ pub(crate) const FIELDS: &[Field] = &[
     row("source.kafka.tls.clientCertificate", "source: {kafka: {tls: {clientCertificate: {secretName: a, keyKey: k}}}}", "/fixed/source/kafka/endpoint/tls/client", r#"{"certificate":"/secrets/a/tls.crt","key":"/secrets/a/k"}"#),
     row("source.kafka.sasl", "source: {kafka: {sasl: {mechanism: SCRAM-SHA-256, username: u, passwordSecretKeyRef: {name: a, key: b}}}}", "/fixed/source/kafka/endpoint/sasl", r#"{"mechanism":"SCRAM-SHA-256","login":{"username":"u","passwordFile":"/secrets/a/b"}}"#),
     row("source.kafka.properties", "source: {kafka: {properties: {fetch.max.bytes: '1'}}}", "/fixed/source/kafka/endpoint/properties", r#"{"fetch.max.bytes":"1"}"#),
+    row("source.kafka.provision", "source: {kafka: {provision: {partitions: 3, replicationFactor: 2, minInsyncReplicas: 1, config: {cleanup.policy: compact}}}}", "/live/provision", r#"[{"topic":"orders","partitions":3,"replicationFactor":2,"minInsyncReplicas":1,"config":{"cleanup.policy":"compact"}}]"#),
     // source.etcd
     row("source.etcd.endpoints", "source: {kafka: null, etcd: {endpoints: ['http://a:1'], paths: [/p]}}", "/fixed/source/etcd/endpoint/endpoints", r#"["http://a:1"]"#),
     row("source.etcd.paths", "source: {kafka: null, etcd: {endpoints: ['http://a:1'], paths: [/p, /q]}}", "/fixed/source/etcd/paths", r#"["/p","/q"]"#),
@@ -124,6 +125,10 @@ pub(crate) const FIELDS: &[Field] = &[
     row("retry.maxDelay", "retry: {maxDelay: 7s}", "/live/retry/maxDelay", r#""7s""#),
     row("retry.jitterPercent", "retry: {jitterPercent: 7}", "/live/retry/jitterPercent", "7"),
     row("retry.retryOn", "retry: {retryOn: [HandlerTimeout]}", "/live/retry/retryOn", r#"["HandlerTimeout"]"#),
+    row("outputs[].kafka.provision", "outputs: [{name: o, kafka: {topic: t, provision: {partitions: 2}}}]", "/live/provision", r#"[{"topic":"t","partitions":2}]"#),
+    row("onExhausted.deadLetter.provision", "onExhausted: {deadLetter: {topic: t, provision: {partitions: 2}}}", "/live/provision", r#"[{"topic":"t","partitions":2}]"#),
+    row("onUndecodable.deadLetter.provision", "onUndecodable: {deadLetter: {topic: t, provision: {partitions: 2}}}", "/live/provision", r#"[{"topic":"t","partitions":2}]"#),
+    row("onUnknown.deadLetter.provision", "onUnknown: {action: DeadLetter, deadLetter: {topic: t, provision: {partitions: 2}}}", "/live/provision", r#"[{"topic":"t","partitions":2}]"#),
     row("outputs", "outputs: [{name: o, kafka: {topic: t}}]", "/fixed/outputs", r#"[{"name":"o","topic":"t"}]"#),
     // running
     row("checkpointInterval", "checkpointInterval: 7s", "/live/checkpointInterval", r#""7s""#),

@@ -10,6 +10,7 @@ const KEY: &str = "{name: certificates, key: ca.crt}";
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = kafka();
     cases.extend(properties());
+    cases.extend(provisions());
     cases.extend(etcd());
     cases.extend(embedded());
     cases.extend(coordination());
@@ -47,6 +48,43 @@ fn kafka() -> Vec<Case> {
             .refuses("source: {kafka: {startAt: {position: Timestamp}}}")
             .refuses("source: {kafka: {startAt: {time: '2026-01-31T08:00:00Z'}}}"),
     ]
+}
+
+/// How topics are made, the same wherever one is named: the place, and a spec with `{}` for the provision.
+const PROVISIONS: [(&str, &str); 5] = [
+    ("spec.source.kafka.provision", "source: {kafka: {provision: {}}}"),
+    ("spec.outputs[].kafka.provision", "outputs: [{name: o, kafka: {topic: t, provision: {}}}]"),
+    ("spec.onExhausted.deadLetter.provision", "onExhausted: {deadLetter: {topic: t, provision: {}}}"),
+    ("spec.onUndecodable.deadLetter.provision", "onUndecodable: {deadLetter: {topic: t, provision: {}}}"),
+    (
+        "spec.onUnknown.deadLetter.provision",
+        "onUnknown: {action: DeadLetter, deadLetter: {topic: t, provision: {}}}",
+    ),
+];
+
+fn provisions() -> Vec<Case> {
+    let of = |(at, spec): (&str, &str)| {
+        [
+            case(at, "set replicationFactor, too").bounds(
+                spec,
+                &[
+                    "{partitions: 3}",
+                    "{partitions: 3, replicationFactor: 1}",
+                    "{partitions: 3, replicationFactor: 3, minInsyncReplicas: 3}",
+                ],
+                &[
+                    "{partitions: 3, minInsyncReplicas: 1}",
+                    "{partitions: 3, replicationFactor: 2, minInsyncReplicas: 3}",
+                ],
+            ),
+            case(format!("{at}.config"), "use minInsyncReplicas").bounds(
+                spec,
+                &["{partitions: 3, config: {cleanup.policy: compact}}"],
+                &["{partitions: 3, config: {min.insync.replicas: '2'}}"],
+            ),
+        ]
+    };
+    PROVISIONS.into_iter().flat_map(of).collect()
 }
 
 fn properties() -> Vec<Case> {

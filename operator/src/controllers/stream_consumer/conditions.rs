@@ -1,7 +1,7 @@
 //! From what is wanted and what is there to the conditions of the status. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use keyweir_contract::{source::Delivery, worker_config::RunState};
+use keyweir_contract::{meter::Provisioning, source::Delivery, worker_config::RunState};
 use keyweir_crds::status::ShardsStatus;
 
 use super::{
@@ -48,6 +48,8 @@ pub mod condition {
     pub const HISTORY_LOST: &str = "HistoryLost";
     /// Whether it is further behind than its user wants.
     pub const LAGGING: &str = "Lagging";
+    /// Whether the topics that were to be made are there as they are wanted; only where some were to be made.
+    pub const PROVISIONED: &str = "Provisioned";
     /// Whether it was asked to take no records.
     pub const PAUSED: &str = "Paused";
 }
@@ -83,6 +85,7 @@ pub fn applied(
         trouble: worst(&found.pods),
         picture: found.known.picture.as_ref().filter(|picture| picture.answers > 0),
         unowned: found.known.unowned,
+        provisioned: found.known.provisioned.as_ref(),
     };
     let mut set = Conditions::renewed(previous, found.generation, found.now);
     view.accepted(&mut set);
@@ -94,6 +97,7 @@ pub fn applied(
     view.handler(&mut set);
     view.history(&mut set);
     view.lagging(&mut set);
+    view.topics(&mut set);
     view.paused(&mut set);
     view.ready(&mut set);
     set.into_list()
@@ -107,6 +111,8 @@ struct View<'a> {
     picture: Option<&'a Picture>,
     /// Whether a shard has had no owner for longer than a move takes.
     unowned: bool,
+    /// What became of the topics that were to be made.
+    provisioned: Option<&'a Provisioning>,
 }
 
 impl View<'_> {
@@ -251,6 +257,19 @@ impl View<'_> {
                 let message =
                     format!("{lost} slots went on with what stood after etcd had compacted their history");
                 set.set(condition::HISTORY_LOST, Truth::True, "Compacted", message);
+            }
+        }
+    }
+
+    fn topics(&self, set: &mut Conditions) {
+        let Some(wanted) = self.valid.wanted_topics() else {
+            return set.clear(condition::PROVISIONED);
+        };
+        match self.provisioned.filter(|said| said.wanted == wanted) {
+            None => set.set(condition::PROVISIONED, Truth::Unknown, "NoAnswer", "no meter has looked yet"),
+            Some(Provisioning { reason, text, .. }) => {
+                let truth = if reason == Provisioning::AS_WANTED { Truth::True } else { Truth::False };
+                set.set(condition::PROVISIONED, truth, reason, shortened(text.clone()));
             }
         }
     }

@@ -88,6 +88,11 @@ impl ValidStreamConsumer {
         }
     }
 
+    /// Which topics are made for it where they are missing; `None`: none are.
+    pub fn wanted_topics(&self) -> Option<String> {
+        (!self.config.live.provision.is_empty()).then(|| self.config.provision_hash())
+    }
+
     /// Whether records are taken.
     pub fn state(&self) -> RunState {
         self.config.live.state

@@ -196,8 +196,9 @@ fn metered(
         ScalingMode::Builtin => spec.scaling.builtin.min_replicas == 0,
         ScalingMode::External => true,
     };
+    let has_topics_made = !config.live.provision.is_empty();
     let pull_secrets = spec.pod.image_pull_secrets.iter();
-    (may_sleep || spec.replicas == 0).then(|| Metered {
+    (may_sleep || spec.replicas == 0 || has_topics_made).then(|| Metered {
         meter: Meter::of(&found.owner.namespace, &kafka.endpoint, &settings.class),
         owner: found.owner.reference(),
         config_map: found.owner.child.to_string(),
