@@ -196,11 +196,11 @@ impl Registry {
         entry.map(|entry| entry.known.clone()).unwrap_or_default()
     }
 
-    /// The objects whose workers were not asked for `interval`; they count as asked now.
-    pub fn due(&self, now: Instant, interval: Duration) -> Vec<Subject> {
+    /// The objects whose workers were not asked for as long as `interval` says; they count as asked now.
+    pub fn due(&self, now: Instant, interval: impl Fn(&Subject) -> Duration) -> Vec<Subject> {
         let mut due = Vec::new();
         for entry in self.lock().values_mut().filter(|entry| entry.workers > 0) {
-            if entry.asked.is_none_or(|asked| now.duration_since(asked) >= interval) {
+            if entry.asked.is_none_or(|asked| now.duration_since(asked) >= interval(&entry.subject)) {
                 entry.asked = Some(now);
                 due.push(entry.subject.clone());
             }
@@ -368,10 +368,11 @@ mod tests {
         let registry = Registry::default();
         registry.follow(subject("1"), 2);
         let (now, pace) = (Instant::now(), Duration::from_secs(10));
-        assert_eq!(registry.due(now, pace), [subject("1")]);
+        let due = |now| registry.due(now, |_| pace);
+        assert_eq!(due(now), [subject("1")]);
         registry.follow(subject("1"), 2);
-        assert_eq!(registry.due(now + Duration::from_secs(9), pace), []);
-        assert_eq!(registry.due(now + pace, pace), [subject("1")]);
+        assert_eq!(due(now + Duration::from_secs(9)), []);
+        assert_eq!(due(now + pace), [subject("1")]);
     }
 
     #[test]

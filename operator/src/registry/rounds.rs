@@ -21,6 +21,8 @@ use crate::{context::Context, scaling::act::act};
 const TICK: Duration = Duration::from_secs(1);
 /// The workers of one object are asked this often at most,
 const INTERVAL: Duration = Duration::from_secs(5);
+/// in each round where their number follows the lag,
+const SCALED: Duration = Duration::from_millis(900);
 /// and of so many objects each second at most.
 const PER_SECOND: u32 = 100;
 /// Objects that are asked about at a time.
@@ -40,7 +42,8 @@ pub async fn go(
             () = stop.cancelled() => return,
             () = sleep(TICK) => {}
         }
-        let due = ctx.registry.due(Instant::now(), interval(ctx.registry.len()));
+        let objects = ctx.registry.len();
+        let due = ctx.registry.due(Instant::now(), |subject| interval(subject, objects));
         let round = stream::iter(due).for_each_concurrent(AT_ONCE, |subject| {
             let (ctx, workers, changed) = (&ctx, &workers, &changed);
             async move {
@@ -77,19 +80,43 @@ pub async fn take_up(ctx: &Context, subject: &Subject, picture: Picture) -> bool
     }
 }
 
-/// How often the workers of one of so many objects are asked.
-fn interval(objects: usize) -> Duration {
+/// How often the workers of this one of so many objects are asked.
+fn interval(subject: &Subject, objects: usize) -> Duration {
     let objects = u32::try_from(objects).unwrap_or(u32::MAX);
-    INTERVAL.max(Duration::from_secs(1) * objects / PER_SECOND)
+    let least = if subject.scaling.is_some() { SCALED } else { INTERVAL };
+    least.max(Duration::from_secs(1) * objects / PER_SECOND)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scaling::decide::Plan;
 
+    fn subject(scaling: Option<Plan>) -> Subject {
+        let name = Name { namespace: "shop".to_owned(), name: "orders".to_owned() };
+        let host = "orders-stc.shop.svc".to_owned();
+        Subject { name, uid: "1".to_owned(), host, shared: true, replicas: 2, metered: false, scaling }
+    }
+
+    /// U140: a number of workers that follows the lag is looked at each second.
     #[test]
     fn the_pace_is_bounded_for_one_and_for_all() {
-        assert_eq!(interval(1), INTERVAL);
-        assert_eq!(interval(3000), Duration::from_secs(30));
+        let plan = Plan {
+            min: 1,
+            max: 10,
+            records_per_replica: 1000,
+            table: Vec::new(),
+            drain_time: None,
+            down_delay: Duration::from_secs(60),
+            max_memory: None,
+            beyond_shards: false,
+            dry_run: false,
+        };
+        let (fixed, scaled) = (subject(None), subject(Some(plan)));
+        assert_eq!(interval(&fixed, 1), INTERVAL);
+        assert!(interval(&scaled, 1) < TICK);
+        for subject in [fixed, scaled] {
+            assert_eq!(interval(&subject, 3000), Duration::from_secs(30));
+        }
     }
 }
