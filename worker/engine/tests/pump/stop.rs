@@ -1,5 +1,6 @@
 //! How a pump ends, and how it gives a shard up.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use keyweir_engine::testing::fakes::FnHandler;
 use keyweir_engine::{NewRecord, Outcome, Record};
 
 use super::{Bench, delay};
+
+type Counter = Arc<AtomicUsize>;
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_finishes_what_is_executing_and_starts_nothing_new() {
@@ -25,6 +28,38 @@ async fn a_stop_finishes_what_is_executing_and_starts_nothing_new() {
     let stored = bench.checkpoints.stored(&bench.shard()).expect("a checkpoint");
     let complete = stored.frontier.0 as u64 + stored.completed.width();
     assert_eq!(complete, 64, "exactly what was done counts as complete");
+}
+
+/// U151: the handler's own last words come once, after the last record.
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_closed_once_when_nothing_is_in_flight_any_more() {
+    let bench = Bench::new();
+    for i in 0..100 {
+        bench.send(&format!("k{i}"), "v");
+    }
+    let (begun, ended, closed) = (Counter::default(), Counter::default(), Arc::new(Mutex::new(Vec::new())));
+    let handler = {
+        let (begun, ended) = (Arc::clone(&begun), Arc::clone(&ended));
+        FnHandler::new(move |_| {
+            let ended = Arc::clone(&ended);
+            begun.fetch_add(1, Relaxed);
+            async move {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                ended.fetch_add(1, Relaxed);
+                Outcome::DONE
+            }
+        })
+    };
+    let words = Arc::clone(&closed);
+    let (at_begin, at_end) = (Arc::clone(&begun), Arc::clone(&ended));
+    let handler = handler.with_close(move || {
+        let now = (at_begin.load(Relaxed), at_end.load(Relaxed));
+        words.lock().expect("no test panics with it").push(now);
+    });
+    let worker = bench.start(handler);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    worker.stop().await;
+    assert_eq!(*closed.lock().expect("no test panics with it"), [(64, 64)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ type BatchCall = Box<dyn Fn(Vec<Request>) -> BoxFuture<'static, Result<Vec<Outco
 pub struct FnHandler {
     call: Call,
     batch: Option<(BatchLimits, BatchCall)>,
+    close: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl FnHandler {
@@ -23,7 +24,7 @@ impl FnHandler {
         F: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        Self { call: Box::new(move |request| Box::pin(call(request))), batch: None }
+        Self { call: Box::new(move |request| Box::pin(call(request))), batch: None, close: None }
     }
 
     /// Calls another function for batches.
@@ -34,6 +35,13 @@ impl FnHandler {
         Fut: Future<Output = Result<Vec<Outcome>, Failure>> + Send + 'static,
     {
         self.batch = Some((limits, Box::new(move |requests| Box::pin(call(requests)))));
+        self
+    }
+
+    /// Calls another function when the handler is closed.
+    #[must_use]
+    pub fn with_close(mut self, close: impl Fn() + Send + Sync + 'static) -> Self {
+        self.close = Some(Box::new(close));
         self
     }
 }
@@ -52,5 +60,11 @@ impl Handler for FnHandler {
 
     fn batch(&self) -> BatchLimits {
         self.batch.as_ref().map_or(BatchLimits::ONE, |(limits, _)| *limits)
+    }
+
+    async fn close(&self) {
+        if let Some(close) = &self.close {
+            close();
+        }
     }
 }
