@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{NamespaceResourceScope, api::networking::v1::NetworkPolicyPeer};
 use keyweir_crds::coordination::CoordinationSpec;
 use kube::{Api, Client, Resource};
 use serde::Deserialize;
@@ -61,6 +61,17 @@ pub struct Defaults {
     /// Where members meet. Absent: nowhere, and every object is one worker at most.
     #[serde(default)]
     pub coordination: Option<CoordinationSpec>,
+    /// Who may reach what the operator makes. Absent: everybody.
+    #[serde(default)]
+    pub network_policy: Option<NetworkPolicyDefaults>,
+}
+
+/// Who may reach what the operator makes.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkPolicyDefaults {
+    /// Those who may ask for health, metrics and lag.
+    pub from: Vec<NetworkPolicyPeer>,
 }
 
 /// The namespaces that are looked after.

@@ -40,5 +40,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- with .Values.coordination.etcd.auth }}{{ $_ := set $etcd "auth" . }}{{ end }}
 {{- $_ := set $coordination "etcd" $etcd }}
 {{- end }}
-{{- dict "coordination" $coordination | toYaml }}
+{{- $defaults := dict "coordination" $coordination }}
+{{- if .Values.networkPolicy.enabled }}
+{{- $namespace := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) }}
+{{- $pods := dict "matchLabels" (include "keyweir.selector" . | fromYaml) }}
+{{- $own := dict "namespaceSelector" $namespace "podSelector" $pods }}
+{{- $_ := set $defaults "networkPolicy" (dict "from" (prepend .Values.networkPolicy.from $own)) }}
+{{- end }}
+{{- toYaml $defaults }}
 {{- end }}

@@ -8,6 +8,7 @@ use k8s_openapi::{
         apps::v1::{Deployment, StatefulSet},
         batch::v1::Job,
         core::v1::{ConfigMap, Pod, Secret, Service},
+        networking::v1::NetworkPolicy,
     },
 };
 use keyweir_render::WIRE_KEY;
@@ -117,6 +118,13 @@ pub async fn apply(
     }
     if let Some(service) = &objects.lag_service {
         marks.push(mark(&writer.put(service).await?));
+    }
+    match &objects.network_policy {
+        Some(policy) => marks.push(mark(&writer.put(policy).await?)),
+        None if memory.is_walled(owner.uid()) => {
+            remove_policy(client, &owner.namespace, &owner.child.to_string()).await?;
+        }
+        None => {}
     }
     if sweep == Sweep::Orphans {
         let kept = [Some(&objects.service), objects.lag_service.as_ref()];
@@ -260,9 +268,20 @@ where
 pub async fn apply_meter(client: &Client, objects: MeterObjects) -> Result<(), ApplyError> {
     let namespace = objects.deployment.namespace().unwrap_or_default();
     let deployment = put(client, &namespace, &objects.deployment).await?;
+    let owners = deployment.controller_owner_ref(&()).map(|owner| vec![owner]);
     let mut service = objects.service;
-    service.metadata.owner_references = deployment.controller_owner_ref(&()).map(|owner| vec![owner]);
-    put(client, &namespace, &service).await.map(|_| ())
+    service.metadata.owner_references.clone_from(&owners);
+    put(client, &namespace, &service).await?;
+    if let Some(mut policy) = objects.network_policy {
+        policy.metadata.owner_references = owners;
+        return put(client, &namespace, &policy).await.map(|_| ());
+    }
+    remove_policy(client, &namespace, &deployment.name_any()).await
+}
+
+async fn remove_policy(client: &Client, namespace: &str, name: &str) -> Result<(), ApplyError> {
+    let failed = |source| ApplyError::Prune { kind: "NetworkPolicy".to_owned(), source };
+    delete(&Api::<NetworkPolicy>::namespaced(client.clone(), namespace), name).await.map_err(failed)
 }
 
 /// Namespace and name of the Deployments with these labels.

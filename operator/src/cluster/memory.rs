@@ -5,7 +5,7 @@
 //! memory has become old.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -25,6 +25,8 @@ const OLD: Duration = Duration::from_secs(590);
 pub struct Memory {
     /// Held for one look-up at a time, never across an await.
     entries: Mutex<HashMap<String, Entry>>,
+    /// The owners that have a policy about who may reach their pods. Held as above.
+    walled: Mutex<HashSet<String>>,
 }
 
 struct Entry {
@@ -52,6 +54,12 @@ impl Memory {
         self.lock().remove(uid);
     }
 
+    /// Whether the owner has a policy about who may reach its pods. An installation that makes none removes what an earlier
+    /// one has made.
+    pub fn is_walled(&self, uid: &str) -> bool {
+        self.walled.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    }
+
     /// A made object was seen: one that looks unlike what was applied, or is gone, ends the memory.
     pub fn saw<K: Resource<DynamicType = ()>>(&self, event: &Event<K>) {
         let (object, gone) = match event {
@@ -60,6 +68,14 @@ impl Memory {
             Event::Init | Event::InitDone => return,
         };
         let Some(uid) = object.owner_references().first().map(|owner| owner.uid.clone()) else { return };
+        if K::kind(&()) == "NetworkPolicy" {
+            let mut walled = self.walled.lock().unwrap_or_else(PoisonError::into_inner);
+            if gone {
+                walled.remove(&uid)
+            } else {
+                walled.insert(uid.clone())
+            };
+        }
         let mut entries = self.lock();
         let Some(entry) = entries.get(&uid) else { return };
         let (kind, mark) = mark(object);
@@ -90,6 +106,7 @@ pub fn print(objects: &Objects) -> u64 {
     add(text(&objects.lag_service));
     add(text(&objects.wire_secret));
     add(text(&objects.disruption_budget));
+    add(text(&objects.network_policy));
     match &objects.workload {
         Workload::Deployment(deployment) => add(text(deployment)),
         Workload::StatefulSet(set) => add(text(set)),

@@ -4,6 +4,7 @@ use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     batch::v1::Job,
     core::v1::{ConfigMap, Secret, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
 
@@ -25,6 +26,8 @@ pub struct Objects {
     pub wire_secret: Option<Secret>,
     /// How many pods may be taken away at a time.
     pub disruption_budget: PodDisruptionBudget,
+    /// Who may reach the pods, where that is limited.
+    pub network_policy: Option<NetworkPolicy>,
     /// What it costs that a pod goes, where some are to go.
     pub costs: Vec<(String, i32)>,
     /// What keeps the pods.
@@ -48,6 +51,8 @@ pub struct MeterObjects {
     pub deployment: Deployment,
     /// The name by which it is found. It goes with the Deployment.
     pub service: Service,
+    /// Who may reach it, where that is limited. It goes with the Deployment, too.
+    pub network_policy: Option<NetworkPolicy>,
 }
 
 /// What purges a deleted object.

@@ -27,6 +27,7 @@ use crate::{
     workload::{
         HTTP_PORT, HTTP_PORT_NAME,
         config_map::FILE,
+        network_policy::network_policy,
         pod::{RESTART_HASH, container_security, pod_security},
         probes,
         secrets::Files,
@@ -55,8 +56,11 @@ pub fn build(meter: &Meter, objects: &[(Name, Metered)], settings: &Settings) ->
         ..ObjectMeta::default()
     };
     metadata.labels.get_or_insert_default().insert(CLASS.to_owned(), settings.class.clone());
+    let limits = settings.defaults.network_policy.as_ref();
     MeterObjects {
         service: service(meter, metadata.clone()),
+        network_policy: limits
+            .map(|limits| network_policy(metadata.clone(), &labels(meter), &limits.from, false)),
         deployment: Deployment {
             metadata: ObjectMeta {
                 owner_references: Some(objects.iter().map(|(_, object)| object.owner.clone()).collect()),

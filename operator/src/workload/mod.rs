@@ -4,6 +4,7 @@ pub mod config_map;
 pub mod disruption;
 pub mod env;
 pub mod handler;
+pub mod network_policy;
 pub mod overrides;
 pub mod pod;
 pub mod probes;

@@ -5,6 +5,7 @@ mod claims;
 mod fake;
 mod leader;
 mod meters;
+mod network;
 mod objects;
 mod purge;
 mod rbac;

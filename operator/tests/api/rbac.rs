@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     fake::FakeApi,
     meters::metered,
+    network::walled,
     objects::{CONSUMER, STATEFUL_SET, settings},
     purge::purged,
     reconcile::{once, scaled, stored},
@@ -56,6 +57,7 @@ async fn the_chart_grants_what_the_operator_asks_for_and_nothing_else() {
     calls.append(&mut scaled().await);
     calls.append(&mut metered().await);
     calls.append(&mut purged().await);
+    calls.append(&mut walled().await);
 
     let mut asked = rights(&calls, false);
     let watching = FakeApi::default();

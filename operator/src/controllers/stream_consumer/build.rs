@@ -10,8 +10,8 @@ use crate::{
     cluster::objects::{Objects, Workload},
     meters::build::lag_service,
     workload::{
-        config_map::config_map, disruption::disruption_budget, service::service,
-        service_account::service_account, wire,
+        config_map::config_map, disruption::disruption_budget, network_policy::network_policy,
+        service::service, service_account::service_account, wire,
     },
 };
 
@@ -35,6 +35,10 @@ pub fn build(valid: &ValidStreamConsumer) -> Objects {
             .map(|metered| lag_service(&valid.owner, &metered.meter)),
         wire_secret: valid.pod.speaks.then(|| wire::secret(&valid.owner)),
         disruption_budget: disruption_budget(&valid.owner),
+        network_policy: valid
+            .reached_by
+            .as_ref()
+            .map(|from| network_policy(valid.owner.metadata(), &valid.owner.labels, from, valid.pod.speaks)),
         costs: valid.costs.clone(),
         workload: match valid.membership {
             Membership::Shared => Workload::Deployment(Box::new(deployment(valid))),

@@ -16,6 +16,7 @@ use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{ConfigMap, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
 use keyweir_crds::StreamConsumer;
@@ -188,6 +189,7 @@ async fn control(
         .owns_stream(watch_made::<Service>(&context))
         .owns_stream(watch_made::<ServiceAccount>(&context))
         .owns_stream(watch_made::<PodDisruptionBudget>(&context))
+        .owns_stream(watch_made::<NetworkPolicy>(&context))
         .reconcile_on(changes)
         .with_config(Config::default().concurrency(concurrency).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop.clone().cancelled_owned());

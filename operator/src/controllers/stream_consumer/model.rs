@@ -1,6 +1,9 @@
 //! [`ValidStreamConsumer`]: an object that can be built. After validation the raw spec is not looked at again.
 
-use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::util::intstr::IntOrString};
+use k8s_openapi::{
+    api::{core::v1::PodTemplateSpec, networking::v1::NetworkPolicyPeer},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
 use keyweir_contract::{
     source::{Delivery, Source},
     worker_config::{RunState, WorkerConfig},
@@ -44,6 +47,8 @@ pub struct ValidStreamConsumer {
     pub lag_threshold: LagThreshold,
     /// Whether orphans are looked for.
     pub sweep: Sweep,
+    /// Who may reach its pods; `None`: everybody.
+    pub reached_by: Option<Vec<NetworkPolicyPeer>>,
     /// How the kinds of source and handler are called in the status.
     pub nouns: Nouns,
 }

@@ -121,6 +121,7 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
         },
         lag_threshold: LagThreshold::read(&spec.observability.lag_threshold)?,
         sweep: sweep(consumer),
+        reached_by: settings.defaults.network_policy.as_ref().map(|policy| policy.from.clone()),
         config,
     })
 }
@@ -182,7 +183,7 @@ fn loads(found: &Found) -> &[Load] {
     found.known.picture.as_ref().map_or(&[], |picture| &picture.loads)
 }
 
-/// How the object is measured while it has no workers, or by an autoscaler; `None`: nobody needs to know.
+/// How the object is measured while it has no workers, or by an autoscaler, and has its topics made; `None`: none of it.
 fn metered(
     found: &Found,
     config: &WorkerConfig,
