@@ -42,3 +42,18 @@ fill() {
   done
   sed "$program" "$1"
 }
+
+# spawn NAME COMMAND...: runs it in a session of its own, its output in log/NAME.log
+spawn() {
+  local name=$1 fd
+  shift
+  (
+    # A lock that this script or its caller holds by a descriptor must not be held on by what stays.
+    for fd in /proc/self/fd/*; do
+      fd=${fd##*/}
+      [ "$fd" -le 2 ] || eval "exec $fd>&-"
+    done
+    exec setsid "$@"
+  ) >> "$DATA/log/$name.log" 2>&1 < /dev/null &
+  echo $! > "$RUN/pids/$name"
+}

@@ -65,21 +65,6 @@ subjectAltName=DNS:kubernetes,DNS:kubernetes.default,DNS:$service,DNS:$service.c
   done
 )
 
-# spawn NAME COMMAND...: runs it in a session of its own, its output in log/NAME.log
-spawn() {
-  local name=$1 fd
-  shift
-  (
-    # A lock that this script or its caller holds by a descriptor must not be held on by what stays.
-    for fd in /proc/self/fd/*; do
-      fd=${fd##*/}
-      [ "$fd" -le 2 ] || eval "exec $fd>&-"
-    done
-    exec setsid "$@"
-  ) >> "$DATA/log/$name.log" 2>&1 < /dev/null &
-  echo $! > "$RUN/pids/$name"
-}
-
 start_etcd() {
   local client=http://127.0.0.1:$ETCD_PORT peer=http://127.0.0.1:$ETCD_PEER_PORT
   spawn etcd "$BINARIES/kube" etcd --name node --data-dir "$DATA/etcd" --unsafe-no-fsync --log-level warn \

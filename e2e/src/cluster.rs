@@ -84,6 +84,32 @@ impl Cluster {
         Ok(Cluster { environment, host })
     }
 
+    /// Whether it is the project's own: of any other a test may not kill the parts.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        !self.environment.is_empty()
+    }
+
+    /// Kills a part of the project's own cluster, such as `kubelet`, and starts it again after so many seconds; returns
+    /// when it works again.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn restart(&self, part: &str, seconds: u32) -> Result<(), ClusterError> {
+        let script = script("restart.sh").display().to_string();
+        run(self.command(&script, &[part, &seconds.to_string()]), None).map(drop)
+    }
+
+    /// Runs a line as a person types it, in the checkout, with the cluster's environment; what it printed.
+    ///
+    /// # Errors
+    /// When it fails, with what it said.
+    pub fn type_in(&self, line: &str) -> Result<String, ClusterError> {
+        let mut command = self.command("bash", &["-ec", line]);
+        command.current_dir(crate::source::workspace_root());
+        run(command, None)
+    }
+
     /// The address of this machine at which pods reach what a test runs on the host.
     #[must_use]
     pub fn host(&self) -> &str {
