@@ -3,8 +3,12 @@
 # names, digests and files in target/images/images.txt, and puts them into the cluster when one is up.
 #
 #   keyweir-operator, keyweir-worker   the two programs, each with the libraries it loads and nothing else
+#   keyweir                            the command a person types, for pods that send and look
 #   keyweir-test-handler               Python and handler/handler.py, for the tests
+#   etcd, kafka                        what the chart's tryouts start, under the names of the public images: the etcd that is
+#                                      built with Kubernetes, the jars of e2e/kafka with this machine's Java
 #
+# The last two are made once and kept in the cache: nothing of ours is in them.
 # KEYWEIR_BUILT=1 takes the programs as they lie in target/release: a test's own build made them.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -31,6 +35,50 @@ archive() {
   digest=$("$HERE/mkimage.py" "$OUT/$name.tar" "localhost/$name:$VERSION" "$root" "${@/#/--entrypoint=}" \
     --user $NOBODY:$NOBODY --label "org.opencontainers.image.version=$VERSION")
   echo "localhost/$name:$VERSION $digest $name.tar" | tee -a "$OUT/images.part"
+}
+
+# kept NAME REFERENCE FUNCTION KEY...: the archive of an image that is the same as long as its key is
+kept() {
+  local name=$1 reference=$2 make=$3 place root
+  shift 3
+  place=$CACHE/image-$name-$(cat "$HERE/images.sh" "$HERE/mkimage.py" "$@" | sha256sum | cut -c1-12)
+  if [ ! -e "$place/digest" ]; then
+    root=$(mktemp -d)
+    base "$root"
+    "$make" "$root"
+    mkdir -p "$place"
+    "$HERE/mkimage.py" "$place/image.tar" "$reference" "$root" --user $NOBODY:$NOBODY > "$place/digest.part"
+    mv "$place/digest.part" "$place/digest"
+    rm -r "$root"
+  fi
+  ln -f "$place/image.tar" "$OUT/$name.tar" 2> /dev/null || cp "$place/image.tar" "$OUT/$name.tar"
+  echo "$reference $(cat "$place/digest") $name.tar" | tee -a "$OUT/images.part"
+}
+
+etcd() {
+  install -D -m 0755 "$("$HERE/build.sh")/kube" "$1/usr/local/bin/etcd"
+}
+
+# The public image's scripts by their names, with what the chart asks of them.
+kafka() {
+  local root=$1 java file
+  java=$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")
+  mkdir -p "$root/opt/kafka/bin" "$root/opt/java"
+  mvn -q -B -f "$HERE/../kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$root/opt/kafka/libs" > /dev/null
+  cp "$HERE/../kafka/log4j2.yaml" "$root/opt/kafka/"
+  tar -C "$java" -ch --ignore-failed-read --exclude=./{jmods,include,man,legal,docs,demo} --exclude='*.zip' --exclude=ct.sym . 2> /dev/null |
+    tar -C "$root/opt/java" -x
+  for file in "$java"/bin/java "$java"/lib/*.so "$java"/lib/server/*.so; do
+    "$HERE/withlibs.sh" "$root" "$file" "opt/java/${file#"$java"/}"
+  done
+  "$HERE/withlibs.sh" "$root" "$(readlink -f /bin/sh)" bin/sh
+  script() {
+    printf '#!/bin/sh\nexec /opt/java/bin/java %s -Dlog4j2.configurationFile=/opt/kafka/log4j2.yaml -cp "/opt/kafka/libs/*" %s "$@"\n' \
+      "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 \$KAFKA_HEAP_OPTS" "$2" > "$root/opt/kafka/bin/$1"
+    chmod 755 "$root/opt/kafka/bin/$1"
+  }
+  script kafka-storage.sh kafka.tools.StorageTool
+  script kafka-server-start.sh kafka.Kafka
 }
 
 program() {
@@ -66,19 +114,21 @@ make_image() {
   local root
   root=$(mktemp -d)
   case $1 in
-    keyweir-operator | keyweir-worker) program "$1" "$root" ;;
+    keyweir-operator | keyweir-worker | keyweir) program "$1" "$root" ;;
     keyweir-test-handler) handler "$1" "$root" ;;
+    etcd) kept etcd "localhost/coreos/etcd:$(sed -n 's|.*go.etcd.io/etcd/server/v3 \(v[^ ]*\).*|\1|p' "$HERE/binaries/go.mod" | head -n 1)" etcd "$HERE/binaries/go.sum" ;;
+    kafka) kept kafka "localhost/apache/kafka:$(sed -n '/kafka_2/{n;s|.*<version>\(.*\)</version>.*|\1|p}' "$HERE/../kafka/pom.xml")" kafka "$HERE/../kafka/pom.xml" <(java -version 2>&1) ;;
     *) echo "images.sh: no image $1" >&2 && exit 1 ;;
   esac
   rm -r "$root"
 }
 
-[ $# -gt 0 ] || set -- keyweir-operator keyweir-worker keyweir-test-handler
-[[ " $* " != *" keyweir-operator "* && " $* " != *" keyweir-worker "* ]] || build
+[ $# -gt 0 ] || set -- keyweir-operator keyweir-worker keyweir keyweir-test-handler etcd kafka
+[[ " $* " != *" keyweir-operator "* && " $* " != *" keyweir-worker "* && " $* " != *" keyweir "* ]] || build
 mkdir -p "$OUT"
 touch "$OUT/images.txt"
 # What is not made now keeps its line.
-grep -vE "^localhost/($(IFS='|' && echo "$*")):" "$OUT/images.txt" > "$OUT/images.part" || true
+grep -vE " ($(IFS='|' && echo "$*"))\.tar$" "$OUT/images.txt" > "$OUT/images.part" || true
 for image in "$@"; do
   make_image "$image"
   [ ! -e "$ENVIRONMENT" ] || ctr images import "$OUT/$image.tar" > /dev/null

@@ -9,7 +9,8 @@ use std::process::Command;
 
 use keyweir_e2e::source::workspace_root;
 
-const PROGRAMS: [(&str, &str); 2] = [("operator", "keyweir-operator"), ("worker", "keyweir-worker")];
+const PROGRAMS: [(&str, &str); 3] =
+    [("operator", "keyweir-operator"), ("worker", "keyweir-worker"), ("worker/cli", "keyweir")];
 const BASE_HAS: [&str; 2] = ["build-essential", "ca-certificates"];
 
 /// An instruction with its arguments, continued lines joined.

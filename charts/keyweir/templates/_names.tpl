@@ -22,7 +22,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- /* The reference of an image: dict "root" $ "of" .Values.operator */}}
 {{- define "keyweir.image" -}}
 {{- $name := .of.repository }}
-{{- with .root.Values.image.registry }}{{ $name = printf "%s/%s" (trimSuffix "/" .) $name }}{{ end }}
+{{- with .root.Values.image.registry | default .of.registry }}{{ $name = printf "%s/%s" (trimSuffix "/" .) $name }}{{ end }}
 {{- if .of.digest }}{{ printf "%s@%s" $name .of.digest }}{{ else }}{{ printf "%s:%s" $name (.of.tag | default .root.Chart.AppVersion) }}{{ end }}
 {{- end }}
 
