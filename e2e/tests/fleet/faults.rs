@@ -93,3 +93,28 @@ fn etcd_restarts_and_compactions_lose_nothing_and_keep_order() {
     }
     judge(fleet, load).must_be_clean();
 }
+
+/// What README says of an etcd whose data is lost: workers join anew, a shard without a checkpoint goes on at the group's
+/// offset; records that were complete beyond it come again.
+#[test]
+fn an_etcd_that_has_lost_all_its_data_costs_replays_and_no_record() {
+    let mut etcd = Etcd::start().unwrap();
+    let options = FleetOptions::default();
+    let mut fleet = Fleet::make(parts::kafka().unwrap(), &etcd.endpoint(), &options).unwrap();
+    for _ in 0..2 {
+        fleet.start().unwrap();
+    }
+    fleet.settle().unwrap();
+    let load = fleet.load(RATE, KEYS).unwrap();
+    wait_a_while();
+    etcd.kill9().unwrap();
+    std::fs::remove_dir_all(etcd.data_dir()).unwrap();
+    std::thread::sleep(BEYOND_THE_TTL);
+    etcd.up().unwrap();
+    fleet.settle().unwrap();
+    wait_a_while();
+    let found = judge(fleet, load);
+    let broken =
+        |promise: &str| found.promises().iter().find(|broken| broken.promise == promise).map(|it| it.count);
+    assert_eq!((broken("lost"), broken("doubleHandling")), (Some(0), Some(0)), "{found}");
+}
