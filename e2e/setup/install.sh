@@ -67,6 +67,7 @@ test() {
   tool redis-server redis-server
   tool chromium chromium
   tool chromedriver chromium-driver
+  tool lua5.4 lua5.4 # Argo CD's health rule is Lua
   compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || want libfaketime libfaketime
   cluster
 }

@@ -30,6 +30,26 @@ fn a_pod_that_is_killed_costs_no_record_and_no_order() {
     scene.assert_whole(produced);
 }
 
+/// The grace is used: what executes is finished or handed over, and nothing comes twice.
+#[test]
+fn a_pod_that_is_deleted_with_grace_repeats_nothing() {
+    let scene = world().scene("graceful");
+    scene.apply(&scene.manifest(2, ""));
+    scene.until_ready(2);
+    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    scene.until_handled(400);
+    let pods = scene.made("pods");
+    for pod in &pods {
+        scene.kubectl(&["delete", pod]);
+        scene.until_ready(2);
+    }
+    wait::until("new pods only", PATIENCE, || scene.made("pods").iter().all(|pod| !pods.contains(pod)))
+        .unwrap();
+    let produced = stream.end();
+    scene.until_handled(produced);
+    scene.assert_clean(produced);
+}
+
 #[test]
 fn an_operator_that_is_killed_goes_on_where_it_was() {
     let scene = world().scene("operator");

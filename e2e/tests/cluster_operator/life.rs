@@ -15,9 +15,9 @@ const KINDS: &str = "deployments,statefulsets,pods,configmaps,services,serviceac
 fn an_object_is_applied_scaled_under_load_and_deleted_without_a_trace() {
     let scene = world().scene("life");
     let kafka = scene.world.broker.kafka();
-    scene.apply(&scene.manifest(2, ""));
+    scene.apply(&scene.manifest(1, ""));
     scene.kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", "stc/orders"]);
-    assert_eq!(scene.made("pods").len(), 2);
+    assert_eq!(scene.made("pods").len(), 1);
 
     let first = produce(&kafka, &scene.topic, 0..10);
     scene.until_handled(first);
@@ -30,7 +30,7 @@ fn an_object_is_applied_scaled_under_load_and_deleted_without_a_trace() {
     let header: Vec<&str> = printed.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(header, ["NAME", "READY", "DESIRED", "CURRENT", "LAG", "IN-FLIGHT", "PARKED", "AGE"]);
     let row: Vec<&str> = printed.lines().nth(1).unwrap().split_whitespace().take(4).collect();
-    assert_eq!(row, ["orders", "True", "2", "2"]);
+    assert_eq!(row, ["orders", "True", "1", "1"]);
 
     let stream = Stream::begin(kafka, &scene.topic, 10);
     scene.kubectl(&["scale", "stc/orders", "--replicas=4"]);
@@ -189,25 +189,20 @@ fn an_object_without_work_falls_asleep_and_wakes_with_the_first_record() {
     assert!(told.contains("1 replicas become 0: Idle") && told.contains("0 replicas become 1: "), "{told}");
 }
 
-/// What KEDA's metrics-api scaler asks: see config/samples/keda.yaml.
+/// Twenty pods are of use on few partitions.
 #[test]
-fn an_autoscaler_is_told_the_lag_of_an_object_without_workers() {
-    let scene = world().scene("external");
-    let produced = produce(&scene.world.broker.kafka(), &scene.topic, 0..5);
-    scene.apply(&scene.manifest(0, "  scaling: {mode: External}\n"));
-    let namespace = scene.namespace();
-    let url = format!(
-        "/api/v1/namespaces/{namespace}/services/orders-stc-lag:7080/proxy/v1/lag/{namespace}/orders"
-    );
-    let lag = format!("{{\"lag\":{produced}}}");
-    let ask = || scene.world.cluster.kubectl(&["get", "--raw", &url]);
-    wait::until("the lag", PATIENCE, || {
-        std::thread::sleep(Duration::from_millis(200));
-        ask().is_ok_and(|said| said == lag)
-    })
-    .unwrap_or_else(|late| panic!("{late}: {:?}", ask()));
-    scene.until(|object| object["status"]["lag"]["records"] == 200);
-    assert_eq!(produced, 200);
+fn keys_are_routed_to_more_workers_than_there_are_partitions() {
+    let scene = world().scene_with("routed", 2);
+    scene.apply(&scene.manifest(4, "  routing: Key\n"));
+    scene.until_ready(4);
+    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    wait::until("four pods at work", PATIENCE, || scene.world.witness.of(&scene.topic).pods.len() >= 4)
+        .unwrap();
+    scene.kubectl(&["scale", "stc/orders", "--replicas=3"]);
+    scene.until_ready(3);
+    let produced = stream.end();
+    scene.until_handled(produced);
+    scene.assert_clean(produced);
 }
 
 #[test]

@@ -5,10 +5,14 @@
 //! twice or came out of its key's order.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says by panicking what did not hold")]
 
+mod autoscalers;
 mod charts;
 mod failures;
+mod health;
+mod installations;
 mod lacks;
 mod life;
+mod outages;
 mod refusals;
 mod witness;
 mod world;

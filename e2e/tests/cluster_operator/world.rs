@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,6 +32,14 @@ pub(crate) struct World {
     pub(crate) witness: Witness,
     /// One cluster a machine, one installation in it: another run waits until this one has ended.
     _turn: File,
+    /// Tests share the cluster, unless one breaks what all of them stand on.
+    peace: RwLock<()>,
+}
+
+/// The cluster, shared with other tests or alone.
+enum Turn {
+    Shared(#[expect(dead_code, reason = "held, not looked at")] RwLockReadGuard<'static, ()>),
+    Alone(#[expect(dead_code, reason = "held, not looked at")] RwLockWriteGuard<'static, ()>),
 }
 
 /// The world; the first test that asks makes it.
@@ -44,7 +52,7 @@ pub(crate) fn world() -> &'static World {
         let broker = Broker::start_with(BrokerOptions::on(cluster.host())).unwrap();
         let etcd = Etcd::start_on(cluster.host(), &["--auto-compaction-retention=1m"]).unwrap();
         let witness = Witness::listen(cluster.host());
-        let world = World { cluster, broker, etcd, witness, _turn: turn };
+        let world = World { cluster, broker, etcd, witness, _turn: turn, peace: RwLock::new(()) };
         world.helm(&["upgrade", "--install", "keyweir-crds", &chart("keyweir-crds")]);
         world.install("keyweir", SYSTEM, &[]);
         world
@@ -78,9 +86,32 @@ impl World {
 
     /// A namespace, a topic and a group for one test.
     pub(crate) fn scene(&'static self, name: &str) -> Scene {
+        self.scene_of(name, 8, self.peaceful())
+    }
+
+    /// The same with so many partitions.
+    pub(crate) fn scene_with(&'static self, name: &str, partitions: i32) -> Scene {
+        self.scene_of(name, partitions, self.peaceful())
+    }
+
+    /// The same for a test that breaks what others stand on: none of them runs meanwhile.
+    pub(crate) fn scene_alone(&'static self, name: &str) -> Scene {
+        self.scene_of(name, 8, Turn::Alone(self.peace.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Nobody breaks the cluster while this is held.
+    pub(crate) fn undisturbed(&'static self) -> RwLockReadGuard<'static, ()> {
+        self.peace.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn peaceful(&'static self) -> Turn {
+        Turn::Shared(self.peace.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn scene_of(&'static self, name: &str, partitions: i32, turn: Turn) -> Scene {
         let namespace = self.cluster.namespace(name).unwrap();
-        let topic = self.broker.kafka().unique_topic(name, 8).unwrap();
-        Scene { world: self, group: unique(name), topic, namespace }
+        let topic = self.broker.kafka().unique_topic(name, partitions).unwrap();
+        Scene { world: self, group: unique(name), topic, namespace, _turn: turn }
     }
 }
 
@@ -90,6 +121,8 @@ pub(crate) struct Scene {
     pub(crate) topic: String,
     pub(crate) group: String,
     namespace: Namespace,
+    /// Last: the namespace is given back before another test may break the cluster.
+    _turn: Turn,
 }
 
 impl Scene {
