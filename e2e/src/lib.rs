@@ -20,6 +20,7 @@ pub mod base64;
 pub mod broker;
 pub mod browser;
 pub mod cache;
+pub mod cgroup;
 pub mod cluster;
 pub mod disk;
 pub mod etcd;

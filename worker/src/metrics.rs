@@ -65,6 +65,7 @@ const COUNTERS: &[CounterRow] = &[
 type GaugeRow = (&'static str, &'static str, fn(&ObjectView, &Snapshot) -> Option<f64>);
 
 const GAUGES: &[GaugeRow] = &[
+    ("keyweir_concurrency", "Records that may execute at the same time", |_, s| Some(s.concurrency as f64)),
     ("keyweir_records_in_flight", "Records that are executing", |_, s| Some(s.in_flight as f64)),
     ("keyweir_records_in_sight", "Records read and not complete", |_, s| Some(s.in_sight as f64)),
     ("keyweir_records_spilled", "Records in sight of which only the place is kept", |_, s| {

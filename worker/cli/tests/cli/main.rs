@@ -14,6 +14,7 @@ mod life;
 mod manifests;
 mod objects;
 mod parked;
+mod quota;
 mod sources;
 mod support;
 mod troubles;

@@ -471,27 +471,4 @@ where
             tracing::info!(about, "trouble is over");
         }
     }
-
-    fn publish_snapshot(&mut self) {
-        let mut troubles: Vec<_> = self.troubles.values().cloned().collect();
-        troubles.sort_by(|one, other| one.about.cmp(&other.about));
-        let snapshot = Snapshot {
-            activity: self.activity,
-            counters: self.counters,
-            handler_time: self.handler_time,
-            checkpoint_time: self.checkpoint_time,
-            in_flight: self.calls.cargo().map(|cargo| cargo.lanes.len()).sum(),
-            in_sight: self.lanes.records() + self.lanes.spilled(),
-            spilled: self.lanes.spilled(),
-            bytes_in_sight: self.budget.held().bytes,
-            busy_keys: self.lanes.keys(),
-            waiting: self.timers.len(),
-            writing: self.writing,
-            intake_stopped: !self.takes(),
-            shards: self.shards_of_now().map(|shard| shard.snapshot(self.now)).collect(),
-            troubles,
-            last_failure: self.last_failure.clone(),
-        };
-        self.publish.send_replace(Arc::new(snapshot));
-    }
 }

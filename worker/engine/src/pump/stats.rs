@@ -8,7 +8,10 @@ use std::time::Duration;
 use keyweir_core::{Fence, Offset, ShardId};
 use tokio::time::Instant;
 
+use super::Pump;
+use super::dispatch::{Answer, Work};
 use crate::outcome::Failure;
+use crate::ports::{Handler, Reader};
 
 /// Upper bounds of the histograms' classes, in seconds; one more class holds the rest.
 pub const TIME_BOUNDS: [f64; 12] =
@@ -163,6 +166,8 @@ pub struct Snapshot {
     pub handler_time: Durations,
     /// How long saves of checkpoints took, those that failed included.
     pub checkpoint_time: Durations,
+    /// Records that may execute at the same time.
+    pub concurrency: usize,
     /// Records that are executing.
     pub in_flight: usize,
     /// Records in sight: read and not complete.
@@ -185,6 +190,39 @@ pub struct Snapshot {
     pub troubles: Vec<Trouble>,
     /// The last failure of a record.
     pub last_failure: Option<LastFailure>,
+}
+
+impl<R, H, F, L> Pump<R, H, F, L>
+where
+    R: Reader,
+    H: Handler,
+    F: Future<Output = Answer>,
+    L: Fn(Arc<H>, Work) -> F,
+{
+    /// Tells whoever looks how it is now.
+    pub(super) fn publish_snapshot(&mut self) {
+        let mut troubles: Vec<_> = self.troubles.values().cloned().collect();
+        troubles.sort_by(|one, other| one.about.cmp(&other.about));
+        let snapshot = Snapshot {
+            activity: self.activity,
+            counters: self.counters,
+            handler_time: self.handler_time,
+            checkpoint_time: self.checkpoint_time,
+            concurrency: self.limits.concurrency,
+            in_flight: self.calls.cargo().map(|cargo| cargo.lanes.len()).sum(),
+            in_sight: self.lanes.records() + self.lanes.spilled(),
+            spilled: self.lanes.spilled(),
+            bytes_in_sight: self.budget.held().bytes,
+            busy_keys: self.lanes.keys(),
+            waiting: self.timers.len(),
+            writing: self.writing,
+            intake_stopped: !self.takes(),
+            shards: self.shards_of_now().map(|shard| shard.snapshot(self.now)).collect(),
+            troubles,
+            last_failure: self.last_failure.clone(),
+        };
+        self.publish.send_replace(Arc::new(snapshot));
+    }
 }
 
 #[cfg(test)]
