@@ -382,6 +382,8 @@ where
                 self.settle_ended();
                 self.settle_jobs();
                 if let Some(intake) = intake {
+                    // A permit that came back is not left idle while a batch is taken in.
+                    self.dispatch();
                     self.take(intake);
                 }
             }
