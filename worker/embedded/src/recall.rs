@@ -24,6 +24,9 @@ pub(crate) async fn recall(view: Arc<View>, wanted: Wanted) -> Result<Recalled, 
 fn read_again(view: &View, wanted: &Wanted) -> Result<Recalled, SourceError> {
     let id = &*wanted.id;
     let (store, topic) = find_shard(view, id)?;
+    if wanted.log.as_ref().is_some_and(|log| *log != topic.row.id.to_string()) {
+        return Err(SourceError::MadeAnew { shard: id.clone() });
+    }
     let bounds = topic.bounds(id.index);
     let damaged = |error| source_error(id, StoreError::damaged(id.to_string(), error));
     let mut search = Search::new(wanted);

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::cold::blocking;
 use crate::config::{CALL_TIMEOUT, Connection};
+use crate::describe::{NO_ID, describe};
 use crate::error::{config_error, source_error};
 use crate::fetch::{Fetched, StartAt};
 use crate::look::{LookError, Looks, Place, Seen};
@@ -94,11 +95,27 @@ fn read_again(looks: &Looks, wanted: &Wanted) -> Result<Recalled, SourceError> {
         };
         // What was found until then is worth having; the next call says the rest.
         if !passing.search.has_decided() {
+            check_log(looks, wanted)?;
             return Err(trouble);
         }
         break;
     }
+    // Asked behind the reading: while the topic is still the same one, so was all that was read.
+    check_log(looks, wanted)?;
     Ok(passing.search.found())
+}
+
+/// Refuses what was read of a topic that is another one by now.
+fn check_log(looks: &Looks, wanted: &Wanted) -> Result<(), SourceError> {
+    let Some(log) = wanted.log.as_deref() else { return Ok(()) };
+    let what = wanted.id.to_string();
+    let client = looks.client().map_err(|error| look_error(what.clone(), error))?;
+    let found = describe(&client, &wanted.id.stream, CALL_TIMEOUT);
+    let found = found.map_err(|error| source_error(what, error))?.id;
+    match found.filter(|id| id != NO_ID) {
+        Some(id) if id != log => Err(SourceError::MadeAnew { shard: (*wanted.id).clone() }),
+        _ => Ok(()),
+    }
 }
 
 /// The first offset that is kept.

@@ -83,6 +83,7 @@ async fn records_that_are_wanted_again_and_were_dropped_are_passed() {
     let wanted = Wanted {
         shard: ShardIndex(4),
         id: Arc::new(ShardId::new("t", 1)),
+        log: None,
         offsets: vec![Offset(3), Offset(first.0 - 1), first, Offset(3_199)],
         bytes: 1 << 20,
     };

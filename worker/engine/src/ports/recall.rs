@@ -15,6 +15,8 @@ pub struct Wanted {
     pub shard: ShardIndex,
     /// Its name.
     pub id: Arc<ShardId>,
+    /// The id of the log that they were read from, where it has one: a topic made anew has another one.
+    pub log: Option<String>,
     /// Where they stand; ascending, each once, at least one.
     pub offsets: Vec<Offset>,
     /// How many bytes of them are enough for now.
@@ -96,7 +98,8 @@ impl<'a> Search<'a> {
 /// - Each call decides at least the first wanted offset, or fails. It stops once `bytes` are reached; a record above
 ///   that comes alone.
 /// - What retention or compaction has removed is passed, not an error. A log that ends before a wanted offset is
-///   [`SourceError::OutOfRange`].
+///   [`SourceError::OutOfRange`]; one that is not the log they were read from gives nothing but
+///   [`SourceError::MadeAnew`].
 /// - Each call has a deadline and ends; several may run at the same time, bounded in memory all together.
 /// - Records share no memory with those that lie between them.
 pub trait Recall: Send + Sync + 'static {
@@ -116,7 +119,7 @@ mod tests {
     fn what_is_met_after_enough_decides_nothing() {
         let id = Arc::new(ShardId::new("orders", 0));
         let offsets = [3, 5, 8, 9].map(Offset).to_vec();
-        let wanted = Wanted { shard: ShardIndex(2), id, offsets, bytes: 1 };
+        let wanted = Wanted { shard: ShardIndex(2), id, log: None, offsets, bytes: 1 };
         let mut search = Search::new(&wanted);
         for offset in (4..20).map(Offset) {
             search.meet(offset, |shard, arena| {

@@ -138,6 +138,14 @@ pub enum SourceError {
         /// Where reading was to go on.
         offset: Offset,
     },
+    /// The topic was deleted and made anew: its offsets mean other records now. A person must act.
+    #[error(
+        "failed to read {shard}: its topic was made anew; reset the group's offset to say where to go on"
+    )]
+    MadeAnew {
+        /// The shard.
+        shard: ShardId,
+    },
     /// What was stored can't be read: a person must act.
     #[error("failed to read {what}: it is damaged")]
     Damaged {
@@ -158,6 +166,7 @@ impl SourceError {
             Self::Unauthenticated { .. } => "AuthenticationFailed",
             Self::Refused { .. } => "NotAuthorized",
             Self::OutOfRange { .. } => "OffsetOutOfRange",
+            Self::MadeAnew { .. } => "TopicMadeAnew",
             Self::Damaged { .. } => "Damaged",
         }
     }

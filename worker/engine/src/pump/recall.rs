@@ -127,11 +127,12 @@ where
             return;
         };
         let (id, round) = (Arc::clone(&shard.id), shard.recalling.begin());
+        let log = shard.log().map(str::to_owned);
         self.recalled_at = Some(now);
         offsets.sort_unstable();
         let asked = Asked { index, id: Arc::clone(&id), round, offsets: offsets.clone() };
         let job = async move {
-            let found = recall.recall(Wanted { shard: index, id, offsets, bytes }).await;
+            let found = recall.recall(Wanted { shard: index, id, log, offsets, bytes }).await;
             Job::Recalled { asked, found }
         };
         self.desk.push(job.boxed());

@@ -135,6 +135,9 @@ where
     /// Nothing of the shard is read any more, and nothing that waits can start.
     fn stop_reading(&mut self, index: ShardIndex) {
         self.reader.close(index);
+        // Whoever opens it again is told anew what is wrong with it.
+        let about = self.about_source(Some(index));
+        self.recovered(&about);
         self.drop_kept_aside(index);
         self.end_key_releases(index);
         for task in self.lanes.remove_where(|task| task.record.shard == index) {

@@ -127,6 +127,11 @@ impl Shard {
         *self.id == *id && !matches!(self.phase, Phase::HandedOver)
     }
 
+    /// Which log its offsets belong to, where that has an id.
+    pub(super) fn log(&self) -> Option<&str> {
+        self.template.stream_id.as_deref()
+    }
+
     /// A record that executed elsewhere is complete and will be read later.
     pub(super) fn ended_early(&mut self, offset: Offset) {
         self.early.push(offset);

@@ -263,7 +263,8 @@ where
         });
     }
 
-    fn about_source(&mut self, shard: Option<ShardIndex>) -> String {
+    /// What trouble with reading is about.
+    pub(super) fn about_source(&mut self, shard: Option<ShardIndex>) -> String {
         let shard = shard.and_then(|index| self.shard(index)).map(|shard| shard.id.to_string());
         shard.map_or_else(|| "source".to_owned(), |id| format!("source/{id}"))
     }

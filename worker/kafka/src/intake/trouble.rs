@@ -63,7 +63,7 @@ impl IntakeLoop {
             match note {
                 Note::End(shard, end) => self.ended(shard, end, batch),
                 Note::Settled(shard) => self.settled(shard),
-                Note::BeyondEnd(shard) => self.hold(shard),
+                Note::BeyondEnd(shard) => self.hold(shard, out_of_range),
                 Note::Failed(shard, code) => self.failed(shard, code),
             }
         }
@@ -75,7 +75,7 @@ impl IntakeLoop {
     fn ended(&mut self, shard: ShardIndex, end: i64, batch: &mut Batch) {
         let Some(slot) = self.slots.get(shard) else { return };
         if slot.reading == Reading::Seeking && end < slot.next {
-            return self.hold(shard);
+            return self.hold(shard, out_of_range);
         }
         if end > slot.next {
             slot.next = end;
@@ -94,14 +94,18 @@ impl IntakeLoop {
         }
     }
 
-    /// Leaves a partition alone whose position means nothing any more, and says so.
-    fn hold(&mut self, shard: ShardIndex) {
+    /// Leaves a partition alone whose position means nothing any more, and says why.
+    fn hold(&mut self, shard: ShardIndex, why: impl FnOnce(&Slot) -> SourceError) {
         self.slots.stop(&self.fetcher, shard, Reading::Held);
         let Some(slot) = self.slots.get(shard) else { return };
         slot.reading = Reading::Held;
-        tracing::error!(shard = %slot.id, offset = slot.next,
-            "the log ends before the position or was made anew: reset the group's offset to go on");
-        self.say(shard, out_of_range);
+        let why = why(slot);
+        if slot.trouble == Some(why.reason()) {
+            return;
+        }
+        tracing::error!(shard = %slot.id, offset = slot.next, reason = why.reason(),
+            "the position means nothing in the log that is there: reset the group's offset to go on");
+        self.say(shard, |_| why);
     }
 
     fn failed(&mut self, shard: ShardIndex, code: RDKafkaErrorCode) {
@@ -109,7 +113,7 @@ impl IntakeLoop {
         slot.heard = true;
         let is_started = slot.is_started();
         match code {
-            RDKafkaErrorCode::LogTruncation => self.hold(shard),
+            RDKafkaErrorCode::LogTruncation => self.hold(shard, out_of_range),
             RDKafkaErrorCode::AutoOffsetReset => {
                 self.say(shard, out_of_range);
                 if is_started {
@@ -223,13 +227,15 @@ impl IntakeLoop {
         for shard in self.slots.of_topic(&topic.name) {
             let Some(slot) = self.slots.get(shard) else { continue };
             let is_there = (slot.id.index as usize) < topic.partitions;
+            let is_another = slot.topic_id.is_some() && topic.id.is_some() && slot.topic_id != topic.id;
             match topic.error {
+                // One that was held because its log is too short is told why it is.
+                None if is_another => {
+                    self.hold(shard, |slot| SourceError::MadeAnew { shard: slot.id.clone() });
+                }
                 _ if slot.reading == Reading::Held => {}
                 Some(code) if trouble(code) != Trouble::Unreachable => self.failed(shard, code),
                 Some(_) => {}
-                None if slot.topic_id.is_some() && topic.id.is_some() && slot.topic_id != topic.id => {
-                    self.hold(shard);
-                }
                 None if !is_there => self.failed(shard, RDKafkaErrorCode::UnknownPartition),
                 None => {
                     slot.topic_id.clone_from(&topic.id);

@@ -102,8 +102,8 @@ async fn a_topic_made_anew_is_held_until_it_is_opened_anew() {
         let again = || kafka.create_topic(&topic, 2, &[]).is_ok();
         keyweir_e2e::wait::until("the topic made anew", super::reading::SOON, again).unwrap();
         kafka.produce(&topic, &records(0..20).into_iter().map(on(0)).collect::<Vec<_>>()).unwrap();
-        reading.until_said(Some(0), "OffsetOutOfRange").await;
-        reading.until_said(Some(1), "OffsetOutOfRange").await;
+        reading.until_said(Some(0), "TopicMadeAnew").await;
+        reading.until_said(Some(1), "TopicMadeAnew").await;
         kafka.produce(&topic, &records(20..100).into_iter().map(on(0)).collect::<Vec<_>>()).unwrap();
         reading.for_a_while(Duration::from_secs(1)).await;
         assert_eq!(reading.records.len(), 50, "records of the new topic at an old position");

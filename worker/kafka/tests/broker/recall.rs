@@ -5,22 +5,27 @@ use std::sync::Arc;
 use keyweir_core::{Offset, ShardId, ShardIndex};
 use keyweir_e2e::kafka::{Kafka, Record, unique};
 use keyweir_e2e::{parts, wait};
-use keyweir_engine::ports::{Recall, Recalled, SourceError, Wanted};
+use keyweir_engine::ports::{Recall, Recalled, Source, SourceError, Wanted};
 use keyweir_kafka::KafkaRecall;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
-use super::reading::{SOON, connection};
+use super::reading::{SOON, connection, eventually, source};
 
 async fn ask(kafka: &Kafka, topic: &str, offsets: &[i64]) -> Result<Recalled, SourceError> {
-    let wanted = Wanted {
+    let recall = KafkaRecall::new(connection(kafka.bootstrap()));
+    recall.recall(wanted(topic, None, offsets)).await
+}
+
+fn wanted(topic: &str, log: Option<String>, offsets: &[i64]) -> Wanted {
+    Wanted {
         shard: ShardIndex(3),
         id: Arc::new(ShardId::new(topic, 0)),
+        log,
         offsets: offsets.iter().copied().map(Offset).collect(),
         bytes: 1 << 20,
-    };
-    KafkaRecall::new(connection(kafka.bootstrap())).recall(wanted).await
+    }
 }
 
 fn offsets(found: &Recalled) -> Vec<i64> {
@@ -46,6 +51,39 @@ async fn deleted_records_are_passed_and_a_log_that_ends_before_is_an_error() {
     assert_eq!((offsets(&partly), partly.up_to), (vec![99], Offset(200)));
     let beyond = ask(&kafka, &topic, &[200]).await;
     assert!(matches!(beyond, Err(SourceError::OutOfRange { .. })), "{beyond:?}");
+}
+
+#[tokio::test]
+async fn of_a_topic_that_was_made_anew_nothing_is_given() {
+    let kafka = parts::kafka().unwrap();
+    let topic = kafka.unique_topic("recall", 1).unwrap();
+    let old: Vec<Record> = (0..50).map(|n| Record::new("k", &format!("old {n}"))).collect();
+    kafka.produce(&topic, &old).unwrap();
+    let source = source(kafka.bootstrap(), &topic, "recall");
+    let log = source.identity(&topic).await.unwrap().stream;
+    assert!(log.is_some(), "the broker has topic ids");
+    // One that has read the old topic, and one that comes to the new one.
+    let recall = KafkaRecall::new(connection(kafka.bootstrap()));
+    let found = recall.recall(wanted(&topic, log.clone(), &[3, 9])).await.unwrap();
+    assert_eq!(offsets(&found), [3, 9]);
+
+    kafka.delete_topic(&topic).unwrap();
+    wait::until("the topic made anew", SOON, || kafka.create_topic(&topic, 1, &[]).is_ok()).unwrap();
+    let new: Vec<Record> = (0..100).map(|n| Record::new("k", &format!("new {n}"))).collect();
+    wait::until("its records", SOON, || kafka.produce(&topic, &new).is_ok()).unwrap();
+    for recall in [recall, KafkaRecall::new(connection(kafka.bootstrap()))] {
+        // A client that knew the old topic may first say that it can't be read.
+        let said = eventually(
+            || recall.recall(wanted(&topic, log.clone(), &[3, 9])),
+            |found| {
+                assert!(found.is_err(), "records of the new topic: {found:?}");
+                matches!(found, Err(SourceError::MadeAnew { .. }))
+            },
+        );
+        said.await.unwrap_err();
+        // Whoever knows of no id takes what is there.
+        assert_eq!(offsets(&recall.recall(wanted(&topic, None, &[3, 9])).await.unwrap()), [3, 9]);
+    }
 }
 
 #[tokio::test]

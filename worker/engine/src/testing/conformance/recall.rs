@@ -7,7 +7,7 @@ use keyweir_core::{Offset, ShardId, ShardIndex};
 use tokio::time::timeout;
 
 use super::log::{LogUnderTest, read, record};
-use crate::ports::{Reader, Recall, Recalled, SourceError, Wanted};
+use crate::ports::{Reader, Recall, Recalled, Source, SourceError, Wanted};
 use crate::record::{NewRecord, Record};
 
 /// How long a call may take.
@@ -49,6 +49,29 @@ pub(super) async fn records_come_back<L: LogUnderTest>(name: &str, log: &L) {
     assert!(matches!(beyond, Err(SourceError::OutOfRange { .. })), "the log ends before: {beyond:?}");
     let missing = ask(&recall, of(9), vec![Offset(0)], 1).await;
     assert!(missing.is_err(), "there is no such shard: {missing:?}");
+    of_that_log_only(log, &recall, of(0)).await;
+}
+
+/// Records of another log of the same name are none that were wanted.
+async fn of_that_log_only<L: LogUnderTest>(log: &L, recall: &impl Recall, id: Arc<ShardId>) {
+    let identity = log.source(&[&id.stream]).identity(&id.stream).await.expect("an identity").stream;
+    assert!(identity.is_some(), "a log that may be made anew has an id");
+    for (log, is_it) in [(identity, true), (Some("another".to_owned()), false)] {
+        for (offset, is_there) in [(Offset(3), true), (Offset(RECORDS + 10), false)] {
+            let wanted = Wanted {
+                shard: HANDLE,
+                id: Arc::clone(&id),
+                log: log.clone(),
+                offsets: vec![offset],
+                bytes: 1,
+            };
+            match recall.recall(wanted).await {
+                Ok(found) => assert!(is_it && is_there, "{found:?} at {offset}"),
+                Err(SourceError::MadeAnew { .. }) => assert!(!is_it, "it is the same log"),
+                Err(error) => assert!(is_it && !is_there, "{error:?} at {offset}"),
+            }
+        }
+    }
 }
 
 fn varied(partition: u32, number: i64) -> NewRecord {
@@ -73,7 +96,7 @@ async fn ask<R: Recall>(
     offsets: Vec<Offset>,
     bytes: usize,
 ) -> Result<Recalled, SourceError> {
-    let asked = recall.recall(Wanted { shard: HANDLE, id, offsets, bytes });
+    let asked = recall.recall(Wanted { shard: HANDLE, id, log: None, offsets, bytes });
     timeout(DEADLINE, asked).await.expect("each call has a deadline and ends")
 }
 

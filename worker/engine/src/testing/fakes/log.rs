@@ -176,13 +176,16 @@ impl Source for MemoryLog {
 
     fn identity<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Identity, SourceError>> {
         async move {
-            self.check().map(|()| Identity {
-                cluster: Some("memory".to_owned()),
-                stream: Some(format!("id of {stream}")),
-            })
+            self.check()
+                .map(|()| Identity { cluster: Some("memory".to_owned()), stream: Some(identity(stream)) })
         }
         .boxed()
     }
+}
+
+/// The id of a topic, which is never made anew here.
+fn identity(stream: &str) -> String {
+    format!("id of {stream}")
 }
 
 /// How long records take to be read again, as they would from a broker.
@@ -196,6 +199,9 @@ impl Recall for MemoryLog {
             let state = lock(&self.state);
             let partition = state.shards.get(&*wanted.id);
             let partition = partition.ok_or_else(|| SourceError::Missing { what: wanted.id.to_string() })?;
+            if wanted.log.as_ref().is_some_and(|log| *log != identity(&wanted.id.stream)) {
+                return Err(SourceError::MadeAnew { shard: (*wanted.id).clone() });
+            }
             let mut search = Search::new(&wanted);
             while let Some(next) = search.next() {
                 if next.0 < partition.end {
