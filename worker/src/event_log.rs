@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use keyweir_core::slots::key_hash;
-use keyweir_core::{Fence, ShardId};
+use keyweir_core::{Fence, Offset, ShardId};
 use keyweir_engine::ports::{Aside, Observer, RecordEvent, Request, ShardEvent};
 use keyweir_engine::{Record, Verdict};
 use keyweir_routing::ExecutionLog;
@@ -70,6 +70,8 @@ pub enum Step {
     Ran,
     /// It is not handled, and where its road ends is durable.
     SetAside,
+    /// Retention or compaction has removed it while it waited: nobody can handle it any more.
+    Gone,
     /// A shard is owned from now on.
     Owned,
     /// A shard's last checkpoint is written and nothing of it is in flight.
@@ -240,6 +242,14 @@ impl Observer for EventLog {
                 Aside::Superseded => Road::Superseded,
             });
         }
+        lines.write(&line);
+    }
+
+    fn gone(&mut self, shard: &Arc<ShardId>, fence: Fence, key: Option<&[u8]>, offset: Offset) {
+        let mut lines = self.lines();
+        let mut line = lines.line(Step::Gone, shard, fence);
+        line.offset = Some(offset.0);
+        line.key = key.map(|key| key_name(key_hash(key)));
         lines.write(&line);
     }
 

@@ -11,8 +11,9 @@
 //!
 //! A record that is handled again under a newer fence is a duplicate: counted, not blamed. So is what a frozen or
 //! cut-off member could not recall, as long as it cancels it when it finds out that the shard is no longer its own. A
-//! record that was dead-lettered, parked, skipped or superseded is not lost; released, it may come out of its order. What the last
-//! owner had read and not finished is unfinished, not lost: only `--expect` can tell that nothing more will come.
+//! record that was dead-lettered, parked, skipped or superseded is not lost; released, it may come out of its order. One
+//! that retention or compaction removed while it waited is gone: counted, not blamed. What the last owner had read and
+//! not finished is unfinished, not lost: only `--expect` can tell that nothing more will come.
 
 mod findings;
 mod logs;

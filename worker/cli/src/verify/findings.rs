@@ -52,6 +52,8 @@ pub(crate) struct Findings {
     pub(crate) duplicates: u64,
     /// Records that were dead-lettered, parked or skipped.
     pub(crate) set_aside: u64,
+    /// Records that waited and were gone from the log before they could be handled: retention or compaction took them.
+    pub(crate) gone: u64,
     /// Records that the last owner had read and not finished when the log ends: the next run handles them.
     pub(crate) unfinished: u64,
     /// Records that a member which had lost its shard could not recall, and cancelled when it found out.
@@ -118,6 +120,7 @@ impl fmt::Display for Findings {
         row("attempts", self.attempts)?;
         row("duplicates", self.duplicates)?;
         row("set aside", self.set_aside)?;
+        row("gone", self.gone)?;
         row("unfinished", self.unfinished)?;
         row("cancelled late", self.late)?;
         row("tenures", self.fences)?;

@@ -144,7 +144,7 @@ impl Merged {
 
 fn rank(step: Step) -> u8 {
     match step {
-        Step::Ended | Step::SetAside | Step::Ran => 0,
+        Step::Ended | Step::SetAside | Step::Gone | Step::Ran => 0,
         Step::Released => 1,
         Step::Owned | Step::Polled | Step::Skipped => 2,
         Step::Started | Step::Running => 3,

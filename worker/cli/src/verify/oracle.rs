@@ -23,6 +23,10 @@ const RELEASED: u8 = 8;
 const CURRENT: u8 = 16;
 /// It was done under the newest fence.
 const DONE_NOW: u8 = 32;
+/// The log had dropped it before it could be handled.
+const GONE: u8 = 64;
+/// Nothing of it is left to do.
+const OVER: u8 = DONE | ASIDE | GONE;
 
 /// What is known of one shard.
 #[derive(Default)]
@@ -127,7 +131,8 @@ impl Oracle {
                     Step::Polled => polled(shard, &event, findings),
                     Step::Started => started(shard, &event, findings),
                     Step::Ended => ended(shard, &event, findings),
-                    Step::SetAside => set_aside(shard, &event),
+                    Step::SetAside => over(shard, &event, ASIDE),
+                    Step::Gone => over(shard, &event, GONE),
                     _ => drop(shard.state(offset)),
                 }
                 if line.fence == shard.fence {
@@ -147,7 +152,8 @@ impl Oracle {
                 findings.records += 1;
                 findings.done += u64::from(state & DONE != 0);
                 findings.set_aside += u64::from(state & (DONE | ASIDE) == ASIDE);
-                if state & (DONE | ASIDE) != 0 {
+                findings.gone += u64::from(state & OVER == GONE);
+                if state & OVER != 0 {
                     continue;
                 }
                 let passed =
@@ -169,7 +175,7 @@ impl Oracle {
     pub(super) fn expect(&mut self, sent: &Sent, findings: &mut Findings) {
         let shard = self.shards.get(&(Arc::from(sent.topic.as_str()), sent.partition));
         let state = shard.map(|shard| shard.states.get(sent.offset));
-        if state.is_none_or(|state| state & (DONE | ASIDE) == 0) {
+        if state.is_none_or(|state| state & OVER == 0) {
             let Sent { topic, partition, offset, .. } = sent;
             findings.broken(Kind::Lost, || format!("{topic}/{partition}@{offset} was sent and never done"));
         }
@@ -257,7 +263,7 @@ fn started(shard: &mut Shard, event: &Event<'_>, findings: &mut Findings) {
     }
     for before in passed {
         // What was done under an older fence is done.
-        if *shard.state(before) & (DONE | ASIDE) == 0 {
+        if *shard.state(before) & OVER == 0 {
             findings
                 .broken(Kind::Order, || format!("{} passed {before}, which had not ended", event.place()));
         }
@@ -294,8 +300,9 @@ fn ended(shard: &mut Shard, event: &Event<'_>, findings: &mut Findings) {
     }
 }
 
-fn set_aside(shard: &mut Shard, event: &Event<'_>) {
-    *shard.state(event.offset) |= ASIDE;
+/// It ends without a handler.
+fn over(shard: &mut Shard, event: &Event<'_>, how: u8) {
+    *shard.state(event.offset) |= how;
     if let Some(lane) = event.key.and_then(|key| shard.lanes.get_mut(&key)) {
         leave(lane, event.offset);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyweir_core::{Attempt, Fence, ShardId};
+use keyweir_core::{Attempt, Fence, Offset, ShardId};
 
 use crate::outcome::Verdict;
 use crate::record::Record;
@@ -62,6 +62,12 @@ pub trait Observer: Send + 'static {
         record: &Record,
         event: RecordEvent<'_>,
     );
+
+    /// A record that waited for others of its key is gone from the log: retention or compaction has removed it. Nobody
+    /// can handle it any more. Told before it is complete.
+    fn gone(&mut self, shard: &Arc<ShardId>, fence: Fence, key: Option<&[u8]>, offset: Offset) {
+        let _ = (shard, fence, key, offset);
+    }
 
     /// A step in a shard's life.
     fn shard(&mut self, shard: &Arc<ShardId>, fence: Fence, event: ShardEvent);

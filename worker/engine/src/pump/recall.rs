@@ -21,10 +21,10 @@ use super::Pump;
 use super::desk::Job;
 use super::dispatch::{Answer, Work};
 use super::reading::DEFAULT_ROUTE;
-use super::settle::WRITE_AGAIN;
+use super::settle::{WRITE_AGAIN, hook};
 use super::task::{Task, Ticket};
 use crate::error_chain;
-use crate::ports::{Handler, Reader, Recalled, SourceError, Wanted};
+use crate::ports::{Handler, Observer, Reader, Recalled, SourceError, Wanted};
 use crate::record::Record;
 
 /// The part of the budget for what is read again: one in so many.
@@ -176,9 +176,28 @@ where
         if let (Some(first), Some(last)) = (offsets.first(), offsets.last()) {
             tracing::warn!(shard = %id, %first, %last, records = offsets.len(),
                 "the log has dropped records that waited for others of their key: they are complete as gone");
+            self.observe_gone(index, &offsets);
             let gone = self.complete_spilled(index, |offset| offsets.binary_search(&offset).is_ok()) as u64;
             self.counters.gone += gone;
             self.counters.completed += gone;
+        }
+    }
+
+    /// Tells hooks of spilled records that are gone.
+    fn observe_gone(&mut self, index: ShardIndex, offsets: &[Offset]) {
+        if self.observer.is_none() {
+            return;
+        }
+        let Some(shard) = self.shard(index) else { return };
+        let (id, fence) = (Arc::clone(&shard.id), shard.fence);
+        let Self { lanes, observer, counters, .. } = self;
+        for tail in lanes.tails() {
+            let of_shard = tail.spilled.iter().filter(|spilled| spilled.shard == index);
+            for spilled in of_shard.filter(|spilled| offsets.binary_search(&spilled.offset).is_ok()) {
+                let key = lanes.key(tail.lane);
+                let tell = |observer: &mut dyn Observer| observer.gone(&id, fence, key, spilled.offset);
+                counters.failed_hooks += hook(observer.as_mut(), tell);
+            }
         }
     }
 

@@ -34,6 +34,7 @@ struct Memory {
 struct Life {
     begun: u32,
     done: u32,
+    gone: bool,
 }
 
 impl Oracle {
@@ -50,6 +51,11 @@ impl Oracle {
     /// How often a record was given to a handler.
     pub fn begun(&self, shard: &ShardId, offset: Offset) -> u32 {
         self.locked().records.get(&(shard.clone(), offset)).map_or(0, |life| life.begun)
+    }
+
+    /// Whether it was said that a record is gone from the log.
+    pub fn is_gone(&self, shard: &ShardId, offset: Offset) -> bool {
+        self.locked().records.get(&(shard.clone(), offset)).is_some_and(|life| life.gone)
     }
 
     /// The hooks of one of several processes, with the same memory.
@@ -121,6 +127,10 @@ impl Observer for Oracle {
                 }
             }
         }
+    }
+
+    fn gone(&mut self, shard: &Arc<ShardId>, _: Fence, _: Option<&[u8]>, offset: Offset) {
+        self.locked().records.entry(((**shard).clone(), offset)).or_default().gone = true;
     }
 
     fn shard(&mut self, _: &Arc<ShardId>, _: Fence, _: ShardEvent) {}

@@ -245,6 +245,11 @@ async fn what_the_log_has_dropped_meanwhile_is_complete_as_gone() {
     let gone = worker.pump.snapshot().counters.gone;
     assert!((1_800..1_900).contains(&gone), "{gone}");
     assert_eq!(bench.oracle.violations(), Vec::<String>::new());
+    for (_, offset) in &sent[..2_000] {
+        let shard = bench.shard();
+        let (done, said) = (bench.oracle.done(&shard, *offset), bench.oracle.is_gone(&shard, *offset));
+        assert!((done == 1) != said, "{offset}: done {done} times, said to be gone: {said}");
+    }
     assert_done(&bench, &sent[2_000..]);
     worker.stop().await;
     let stored = bench.checkpoints.stored(&bench.shard()).expect("a checkpoint");

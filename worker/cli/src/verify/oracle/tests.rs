@@ -41,6 +41,7 @@ fn fed(log: &str) -> Oracle {
             "left" => (Step::Ran, Some(Ending::Done)),
             "drop" => (Step::Ran, Some(Ending::Cancelled)),
             "aside" => (Step::SetAside, None),
+            "gone" => (Step::Gone, None),
             "fail" => (Step::Ended, Some(Ending::Retry)),
             _ => (Step::Ended, Some(Ending::Cancelled)),
         };
@@ -167,6 +168,22 @@ fn a_parked_record_may_be_released_out_of_its_order() {
         assert!(findings.is_clean(), "{findings}");
         assert_eq!(findings.set_aside, 0);
     }
+}
+
+#[test]
+fn what_is_gone_from_the_log_is_neither_lost_nor_done_nor_in_the_way() {
+    let log = "a1 own\na1 poll 0 k\na1 poll 1 k\na1 gone 0 k\na1 start 1 k\na1 done 1 k";
+    let findings = judge(log);
+    assert!(findings.is_clean(), "{findings}");
+    assert_eq!((findings.gone, findings.done, findings.unfinished), (1, 1, 0));
+    // Nor when somebody had sent it, or a newer owner goes on behind it.
+    let mut oracle = fed(&format!("{log}\nb2 own\nb2 poll 2 k\nb2 start 2 k\nb2 done 2 k"));
+    let mut findings = oracle.finish(true);
+    let sent = Sent { topic: "orders".to_owned(), partition: 0, offset: 0, key: None };
+    oracle.expect(&sent, &mut findings);
+    assert_eq!(counts(&findings), [0; 4]);
+    // Without that line it is an order violation and a loss.
+    assert_eq!(counts(&judge(&log.replace("a1 gone 0 k\n", "")))[1], 1);
 }
 
 #[test]
