@@ -146,7 +146,8 @@ pub(crate) struct SendArgs {
     /// What stands in the lines
     #[arg(long, value_enum, default_value_t = Format::Records)]
     pub(crate) format: Format,
-    /// Take keys from a field of the JSON value (customer, or a pointer like /customer/id) or from header:NAME
+    /// Take keys from a field of the JSON value (customer, or a pointer like /customer/id) or from header:NAME; a record
+    /// without it is an error, one with null there has no key
     #[arg(long, value_name = "FIELD", value_parser = crate::records::key_source)]
     pub(crate) key_from: Option<crate::records::KeySource>,
     /// Records a second; absent = as fast as they can

@@ -1,5 +1,6 @@
 //! Lines that become records: what `send` and `run --feed` read, in batches.
 
+use std::fmt;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,15 @@ pub(crate) enum KeySource {
     Pointer(String),
     /// The first header of that name.
     Header(String),
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pointer(pointer) => f.write_str(pointer),
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
 }
 
 /// Reads `customer`, `/customer/id` or `header:NAME`.
@@ -59,6 +69,12 @@ pub(crate) enum RecordsError {
         #[source]
         source: LineError,
     },
+    /// A record has nothing where its key should be: without one it would have no order, in silence.
+    #[error(
+        "failed to find a key in line {line} of {path}: there is nothing at {wanted}; name what every record has, \
+         or give those that should have no key a null there"
+    )]
+    Key { path: PathBuf, line: usize, wanted: KeySource },
 }
 
 /// The records of a file or of standard input.
@@ -122,26 +138,30 @@ impl Records {
             Format::Records => lines::record(text, self.line)
                 .map_err(|source| RecordsError::Line { path: self.path.clone(), source })?,
         };
-        if record.key.is_none() {
-            record.key = self.key_from.as_ref().and_then(|source| key(source, &record));
+        if record.key.is_none()
+            && let Some(wanted) = &self.key_from
+        {
+            let missing =
+                || RecordsError::Key { path: self.path.clone(), line: self.line, wanted: wanted.clone() };
+            record.key = key(wanted, &record).ok_or_else(missing)?;
         }
         Ok(Some(record))
     }
 }
 
-/// A key taken out of a record: text as it is, any other JSON as its text.
-fn key(source: &KeySource, record: &NewRecord) -> Option<Bytes> {
+/// A key taken out of a record: text as it is, any other JSON as its text, null as no key. `None` = it has none there.
+fn key(source: &KeySource, record: &NewRecord) -> Option<Option<Bytes>> {
     match source {
         KeySource::Header(name) => {
-            record.headers.iter().find(|(own, _)| own == name).and_then(|(_, value)| value.clone())
+            record.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone())
         }
         KeySource::Pointer(pointer) => {
             let value: Value = serde_json::from_slice(record.value.as_deref()?).ok()?;
-            match value.pointer(pointer)? {
+            Some(match value.pointer(pointer)? {
                 Value::Null => None,
                 Value::String(text) => Some(Bytes::from(text.clone())),
                 other => Some(Bytes::from(other.to_string())),
-            }
+            })
         }
     }
 }
@@ -152,14 +172,15 @@ mod tests {
 
     #[test]
     fn a_key_is_found_in_a_field_a_pointer_or_a_header() {
-        let value = Bytes::from(r#"{"customer": {"id": 7}, "host": "a"}"#);
+        let value = Bytes::from(r#"{"customer": {"id": 7}, "host": "a", "nobody": null}"#);
         let headers = vec![("kind".to_owned(), Some(Bytes::from("Order")))];
         let record = NewRecord { value: Some(value), headers, ..NewRecord::default() };
         let found = |text: &str| key(&key_source(text).expect("a source"), &record);
-        assert_eq!(found("host").as_deref(), Some(&b"a"[..]));
-        assert_eq!(found("/customer/id").as_deref(), Some(&b"7"[..]));
-        assert_eq!(found("header:kind").as_deref(), Some(&b"Order"[..]));
-        assert_eq!(found("nothing"), None);
+        assert_eq!(found("host"), Some(Some(Bytes::from("a"))));
+        assert_eq!(found("/customer/id"), Some(Some(Bytes::from("7"))));
+        assert_eq!(found("header:kind"), Some(Some(Bytes::from("Order"))));
+        assert_eq!(found("nobody"), Some(None), "no key, on purpose");
+        assert_eq!((found("nothing"), found("header:nothing")), (None, None));
     }
 
     #[tokio::test]

@@ -45,6 +45,40 @@ fn null_keys_null_values_and_keys_that_are_no_text_arrive_as_they_are() {
 }
 
 #[test]
+fn a_record_without_the_key_that_was_asked_for_is_refused_and_null_is_none_on_purpose() {
+    let scene = Scene::set();
+    let lines = [
+        r#"{"value": {"customer": "anna"}}"#,
+        r#"{"value": {"customer": null}}"#,
+        r#"{"value": {"custmer": "b"}}"#,
+    ];
+    scene.write("orders.jsonl", &format!("{}\n{}\n", lines[0], lines[1]));
+    scene.write("typo.jsonl", &format!("{}\n{}\n", lines[0], lines[2]));
+    let send =
+        |file: &str, from: &str| scene.keyweir(&["send", "orders", "--file", file, "--key-from", from]);
+    send("orders.jsonl", "customer").must(0);
+    for (file, from, wanted) in
+        [("typo.jsonl", "customer", "/customer"), ("orders.jsonl", "header:kind", "header:kind")]
+    {
+        let refused = send(file, from);
+        refused.must(1);
+        let line = if from == "customer" { "line 2" } else { "line 1" };
+        for part in [
+            line,
+            file,
+            &format!("there is nothing at {wanted}"),
+            "give those that should have no key a null",
+        ] {
+            assert!(refused.err.contains(part), "{part} is not in: {}", refused.err);
+        }
+    }
+    let keys = stored::records(&scene.path(".keyweir"), "orders").into_iter().map(|record| record.key);
+    let mut keys: Vec<_> = keys.collect();
+    keys.sort();
+    assert_eq!(keys, [None, Some(b"anna".to_vec())], "of what was refused nothing is written");
+}
+
+#[test]
 fn a_record_of_fifty_megabytes_is_handled() {
     let size = 50_000_000;
     for from in [From::Embedded, From::kafka(1)] {
