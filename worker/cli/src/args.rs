@@ -36,21 +36,25 @@ pub(crate) enum Subcommand {
     #[command(after_help = PARKED_EXAMPLES)]
     Parked(ParkedArgs),
     /// Who works on an object: its live members, as etcd says it
-    #[command(after_help = ROSTER_EXAMPLES)]
+    #[command(after_help = MEMBERS_EXAMPLES)]
     Members(RosterArgs),
     /// Who owns what, since when, how far behind and how far complete, as etcd says it
-    #[command(after_help = ROSTER_EXAMPLES)]
+    #[command(after_help = SHARDS_EXAMPLES)]
     Shards(RosterArgs),
     /// Prove from event logs that nothing was lost, reordered or handled by two at once
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
     /// Say all that is wrong with manifests, at once
+    #[command(after_help = CHECK_EXAMPLES)]
     Check(FilesArgs),
     /// Print the WorkerConfig that a manifest becomes
+    #[command(after_help = RENDER_EXAMPLES)]
     Render(FilesArgs),
-    /// Print the CustomResourceDefinitions, for kubectl apply -f -
+    /// Print the CustomResourceDefinitions
+    #[command(after_help = CRDS_EXAMPLES)]
     Crds,
-    /// Print a completion script: source <(keyweir completion bash)
+    /// Print a completion script
+    #[command(after_help = COMPLETION_EXAMPLES)]
     Completion(CompletionArgs),
 }
 
@@ -132,7 +136,7 @@ Examples:
   keyweir send orders --file orders.jsonl
   echo '{\"key\": \"anna\", \"value\": {\"total\": 5}}' | keyweir send orders
   keyweir send log --format lines --key-from /host --file app.jsonl --rate 500
-  keyweir send orders --file orders.jsonl --bootstrap-servers kafka:9092 --property compression.type=zstd
+  keyweir send orders --file o.jsonl --bootstrap-servers kafka:9092 --property compression.type=zstd
 
 While `keyweir run` has the data directory open, records go through it.";
 
@@ -171,8 +175,8 @@ const PARKED_EXAMPLES: &str = "\
 Examples:
   keyweir parked list
   keyweir parked show orders/3@1287
-  keyweir parked release orders/3@1287     handle it again: out of its order, or with all that stand behind it, in order
-  keyweir parked skip orders/3@1287        forget it; what stood behind it is handled again, in order";
+  keyweir parked release orders/3@1287     handle it again
+  keyweir parked skip orders/3@1287        forget it";
 
 #[derive(Debug, Args)]
 pub(crate) struct ParkedArgs {
@@ -195,19 +199,23 @@ pub(crate) struct ParkedArgs {
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ParkedAct {
     /// What is parked, and why
+    #[command(after_help = LIST_EXAMPLES)]
     List,
     /// One record with its headers and value
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         /// TOPIC/PARTITION@OFFSET
         id: String,
     },
     /// Handle records again: out of their order, or with all that stand behind them, in order
+    #[command(after_help = RELEASE_EXAMPLES)]
     Release {
         /// TOPIC/PARTITION@OFFSET
         #[arg(required = true)]
         ids: Vec<String>,
     },
     /// Forget records; what stood behind them is handled again
+    #[command(after_help = SKIP_EXAMPLES)]
     Skip {
         /// TOPIC/PARTITION@OFFSET
         #[arg(required = true)]
@@ -215,11 +223,41 @@ pub(crate) enum ParkedAct {
     },
 }
 
-const ROSTER_EXAMPLES: &str = "\
+const LIST_EXAMPLES: &str = "\
+Examples:
+  keyweir parked list
+  keyweir parked list --url http://127.0.0.1:8080 --object default/orders --json";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  keyweir parked show orders/3@1287
+  keyweir parked show orders/3@1287 --json | jq .reason";
+
+const RELEASE_EXAMPLES: &str = "\
+Examples:
+  keyweir parked release orders/3@1287
+  keyweir parked release orders/3@1287 orders/0@96 --data ./.keyweir
+
+Where its key went on without it, it comes out of its order; where the key waits, all that stand behind it follow in order.";
+
+const SKIP_EXAMPLES: &str = "\
+Examples:
+  keyweir parked skip orders/3@1287
+  keyweir parked skip orders/3@1287 orders/0@96 --object default/orders
+
+What stood behind it is handled again, in order.";
+
+const MEMBERS_EXAMPLES: &str = "\
 Examples:
   keyweir members -f orders.yaml
+  keyweir members -f orders.yaml --json | jq .zone
+  keyweir members -f orders.yaml --secrets ./secrets     where etcd wants certificates or a login";
+
+const SHARDS_EXAMPLES: &str = "\
+Examples:
+  keyweir shards -f orders.yaml
   keyweir shards -f orders.yaml --json | jq 'select(.owner == null)'
-  keyweir shards -f orders.yaml --secrets ./secrets      where etcd or Kafka want certificates or a login
+  keyweir shards -f orders.yaml --secrets ./secrets      where etcd or Kafka want a login
 
 LAG counts from the durable frontier, AHEAD what is complete above it, ELSEWHERE what still executes at earlier owners.";
 
@@ -259,6 +297,30 @@ pub(crate) struct VerifyArgs {
     pub(crate) json: bool,
 }
 
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  keyweir check -f orders.yaml
+  keyweir check -f orders.yaml -f secrets.yaml --embedded      as `keyweir run` would take them
+
+Every mistake is said with its line: of the YAML, of the schema, of the rules between fields. Ends with 2 when there is one.";
+
+const RENDER_EXAMPLES: &str = "\
+Examples:
+  keyweir render -f orders.yaml
+  keyweir render -f orders.yaml --embedded | jq .live
+  keyweir render -f native.yaml > worker.json           for --config of a worker of your own";
+
+const CRDS_EXAMPLES: &str = "\
+Examples:
+  keyweir crds | kubectl apply --server-side -f -
+  keyweir crds > crds.yaml";
+
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  source <(keyweir completion bash)
+  keyweir completion zsh > ~/.zfunc/_keyweir
+  keyweir completion fish > ~/.config/fish/completions/keyweir.fish";
+
 #[derive(Debug, Args)]
 pub(crate) struct FilesArgs {
     /// Manifests
@@ -291,9 +353,43 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{Command, CommandFactory};
 
     use super::*;
+
+    /// The commands without subcommands, with what is typed for them.
+    fn leaves(command: &Command, typed: &str, found: &mut Vec<(String, String)>) {
+        let mut subcommands = command.get_subcommands().filter(|known| known.get_name() != "help").peekable();
+        if subcommands.peek().is_none() {
+            found.push((typed.to_owned(), command.clone().render_long_help().to_string()));
+        }
+        subcommands.for_each(|known| leaves(known, &format!("{typed} {}", known.get_name()), found));
+    }
+
+    /// What a line of examples has of our own command, up to a pipe, a file or a remark.
+    fn own_words(line: &str) -> Option<Vec<&str>> {
+        let own = &line[line.find("keyweir ")?..];
+        let end = ["  ", " | ", " > ", ")"].iter().filter_map(|mark| own.find(mark)).min();
+        Some(own[..end.unwrap_or(own.len())].split(' ').collect())
+    }
+
+    #[test]
+    fn every_command_has_examples_in_its_help_and_each_of_them_can_be_typed() {
+        let mut found = Vec::new();
+        leaves(&Arguments::command(), "keyweir", &mut found);
+        assert!(found.len() >= 13, "{found:?}");
+        for (typed, help) in found {
+            let examples = help.split_once("Examples:\n").map_or("", |(_, examples)| examples);
+            let lines = examples.lines().take_while(|line| line.starts_with("  "));
+            let words: Vec<_> = lines.filter_map(own_words).collect();
+            let is_own = |words: &&Vec<&str>| words.join(" ").starts_with(&typed);
+            assert!(words.iter().any(|words| is_own(&words)), "{typed} has no example of itself:\n{help}");
+            for words in words {
+                let parsed = Arguments::try_parse_from(&words);
+                assert!(parsed.is_ok(), "{typed}: {words:?}: {}", parsed.expect_err("it is none"));
+            }
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

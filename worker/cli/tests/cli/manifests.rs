@@ -198,3 +198,27 @@ fn what_a_file_lacks_is_told() {
     run.must(2);
     assert!(run.err.contains("--handler-url"), "{}", run.err);
 }
+
+#[test]
+fn definitions_and_completion_scripts_are_printed_as_they_are_used() {
+    let scene = Scene::set();
+    let printed = scene.keyweir(&["crds"]);
+    printed.must(0);
+    let kept = include_str!("../../../../config/crd/streamconsumers.yaml");
+    assert!(printed.out.contains(kept), "what `keyweir crds` prints is what the charts install");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = scene.keyweir(&["completion", shell]);
+        script.must(0);
+        assert!(
+            script.out.contains("until-idle") && script.out.contains("parked"),
+            "{shell}: {}",
+            script.out
+        );
+    }
+    // A shell that has read it offers what begins alike.
+    let asked = "source <(\"$0\" completion bash); COMP_WORDS=(keyweir par); COMP_CWORD=1; \
+                 _keyweir keyweir par keyweir; echo \"${COMPREPLY[@]}\"";
+    let program = env!("CARGO_BIN_EXE_keyweir");
+    let offered = std::process::Command::new("bash").args(["-c", asked, program]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&offered.stdout).trim(), "parked", "{offered:?}");
+}
