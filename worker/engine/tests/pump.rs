@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "pump/limit.rs"]
 mod limit;
+#[path = "pump/long.rs"]
+mod long;
 #[path = "pump/newest.rs"]
 mod newest;
 #[path = "pump/parked.rs"]
