@@ -25,7 +25,7 @@ cluster_down() {
 
 df -h --output=avail . | tail -n 1 | sed 's/^ */=== free disk: /'
 stage "tools" e2e/setup/install.sh test || { closing_line; exit 1; }
-stage "build" cargo build "${ALL[@]}" --bins --tests || { closing_line; exit 1; }
+stage "build" cargo build "${ALL[@]}" --bins --tests --example native || { closing_line; exit 1; }
 mapfile -t pure < <(targets "${PURE[@]}")
 mapfile -t cluster < <(test_names | grep '^cluster_' | sed 's/^/--test\n/')
 mapfile -t served < <(test_names | grep -v '^cluster_' | grep -vxF "$(printf '%s\n' "${PURE[@]}")" | sed 's/^/--test\n/')

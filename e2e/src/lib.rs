@@ -32,6 +32,7 @@ pub mod ports;
 pub mod process;
 pub mod scratch;
 pub mod source;
+pub mod terminal;
 pub mod tls;
 pub mod usage;
 pub mod wait;

@@ -62,10 +62,27 @@ impl Process {
     /// # Errors
     /// When the log can't be opened or the command can't be run.
     pub fn start(name: &str, command: Command, log: &Path) -> Result<Process, ProcessError> {
+        Process::launch(name, command, log, None)
+    }
+
+    /// The same with its standard output elsewhere: on a terminal, say.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_on(out: Stdio, name: &str, command: Command, log: &Path) -> Result<Process, ProcessError> {
+        Process::launch(name, command, log, Some(out))
+    }
+
+    fn launch(
+        name: &str,
+        mut command: Command,
+        log: &Path,
+        out: Option<Stdio>,
+    ) -> Result<Process, ProcessError> {
         let failed = |source| ProcessError::Start { name: name.to_owned(), source };
-        let mut command = command;
         let output = File::options().create(true).append(true).open(log).map_err(failed)?;
-        command.stdin(Stdio::null()).stderr(output.try_clone().map_err(failed)?).stdout(output);
+        command.stdin(Stdio::null()).stderr(output.try_clone().map_err(failed)?);
+        command.stdout(out.unwrap_or_else(|| output.into()));
         let child = spawn_from_lasting_thread(command).map_err(failed)?;
         Ok(Process { name: name.to_owned(), child, log: log.to_owned() })
     }

@@ -137,6 +137,7 @@ fn undecodable_records_are_skipped_or_parked_where_the_manifest_says_so() {
 fn records_are_routed_by_type_and_what_no_route_takes_follows_its_road() {
     for (unknown, default, aside) in [
         ("onUnknown: {deadLetter: {topic: orders.unknown}, action: DeadLetter}", 0, 20),
+        ("onUnknown: {action: Park}", 0, 20),
         ("onUnknown: {action: Default}", 20, 0),
         ("onUnknown: {action: Skip}", 0, 0),
     ] {
@@ -153,10 +154,33 @@ fn records_are_routed_by_type_and_what_no_route_takes_follows_its_road() {
         ended.must(if aside > 0 { 3 } else { 0 });
         assert_eq!(scene.effects.ended().len(), 20);
         let object = ended.summary()["objects"][0].clone();
-        assert_eq!(object["deadLettered"], aside);
-        assert_eq!(object["skipped"], 20 - default - aside);
+        let count = |field: &str| object[field].as_u64().unwrap();
+        assert_eq!(count("deadLettered") + count("parked"), aside, "{object}");
+        assert_eq!(count("skipped"), 20 - default - aside, "{object}");
         scene.verify();
     }
+}
+
+/// U12: an unknown type may stop the object, which goes on once the manifest says how.
+#[test]
+fn a_record_of_an_unknown_type_stops_the_object_where_the_manifest_says_so() {
+    let scene = Scene::set();
+    let set = |unknown: &str| {
+        let routed = scene.effects.handler();
+        let more = format!(
+            "routes: [{{name: refunds, recordTypes: [Refund], handler: {{{routed}}}}}]\nonUnknown: {{action: {unknown}}}"
+        );
+        scene.manifest("strict", &From::Embedded, "builtin: {type: Drop}", &more)
+    };
+    let record = |kind: &str| json!({"key": "a", "value": {}, "headers": {"__grt__": kind}});
+    scene.send(&From::Embedded, &[record("Refund"), record("Other"), record("Refund")]);
+    let stopped = scene.run_to_end(&set("Stop"), &From::Embedded, &["--until-idle", "1s"]);
+    stopped.must(1);
+    assert!(stopped.summary().to_string().contains("stopped by its policy"), "{}", stopped.out);
+    assert_eq!(scene.effects.ended().len(), 1, "what stands behind it waits");
+    scene.run_to_end(&set("Skip"), &From::Embedded, &["--until-idle", "1s"]).must(0);
+    assert_eq!(scene.effects.ended().len(), 2);
+    assert_eq!(scene.verify()["duplicates"], 0);
 }
 
 /// U54: a record that needs no work waits in its key's line all the same.

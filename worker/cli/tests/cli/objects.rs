@@ -47,6 +47,26 @@ fn an_object_that_fails_harms_no_other() {
     assert_eq!(code, Some(1), "one was stopped by its policy: {said}");
 }
 
+/// U152: one has work without end, all the time.
+#[test]
+fn a_busy_object_starves_no_other() {
+    let scene = Scene::set();
+    let from = From::Embedded;
+    let quiet = scene.manifest("quiet", &from, "builtin: {type: Drop}", "");
+    let more = "retry: {maxAttempts: 1000, initialDelay: 20ms, maxDelay: 20ms}\ndrainTimeout: 1s";
+    let busy = manifest("busy", &from, "builtin: {type: Fail}", more).replace("orders.group", "busy.group");
+    let busy = scene.write("busy.yaml", &busy).display().to_string();
+    scene.send(&from, &numbered(5_000, 5_000));
+    let mut running = scene.run(&quiet, &from, &["-f", &busy]);
+    running.reach("busy", "retries", 50_000);
+    scene.send(&from, &numbered(2_000, 50));
+    running.reach("quiet", "completed", 7_000);
+    let so_far = running.count("busy", "retries").unwrap();
+    running.reach("busy", "retries", so_far + 50_000);
+    assert_eq!(running.count("busy", "completed"), Some(0));
+    assert_eq!(running.stop().0, Some(0));
+}
+
 #[test]
 fn two_processes_on_one_directory_are_told_apart() {
     let scene = Scene::set();

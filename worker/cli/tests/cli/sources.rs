@@ -1,5 +1,8 @@
 //! Where a run begins and what it finds on the way: start positions, resets, new partitions, several topics.
 
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::json;
 
 use crate::support::scene::{From, Scene, manifest, numbered};
@@ -31,6 +34,34 @@ fn the_start_position_counts_on_the_first_start_only() {
         scene.run_to_end(&manifest, &from, &["--until-idle", "1s"]).must(0);
         assert_eq!(scene.effects.ended().len(), 40);
         assert_eq!(scene.verify()["duplicates"], 0);
+    }
+}
+
+/// U08: records written from a time on; records may be written with times of their own.
+#[test]
+fn a_start_at_a_time_passes_what_was_written_before_it_and_counts_once() {
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 - 3_600;
+    let date = Command::new("date").args(["-u", "+%FT%TZ", "-d", &format!("@{began}")]).output().unwrap();
+    let time = String::from_utf8(date.stdout).unwrap();
+    for from in [From::Embedded, From::kafka(2)] {
+        let scene = Scene::set();
+        let at = |i: i64| json!({"key": format!("k{}", i % 5), "value": {}, "partition": i & 1, "timestamp": began * 1_000 + i});
+        scene.send(&from, &(-30..0).chain(0..20).map(at).collect::<Vec<_>>());
+        let text = manifest("timed", &from, &scene.effects.handler(), "");
+        let start = format!("startAt: {{position: Timestamp, time: \"{}\"}}, group: ", time.trim());
+        let manifest = scene.write("timed.yaml", &text.replace("group: ", &start));
+        scene.run_to_end(&manifest, &from, &["--until-idle", "1s"]).must(0);
+        let offset_of = |id: &String| id.rsplit('/').next().unwrap().parse::<i64>().unwrap();
+        let ended = scene.effects.ended();
+        assert_eq!(ended.len(), 20, "{ended:?}");
+        assert!(ended.keys().all(|id| offset_of(id) >= 15), "each partition has 15 earlier ones: {ended:?}");
+        // What comes later is handled whatever time it bears: the checkpoint wins.
+        scene.send(&from, &(-20..0).map(at).collect::<Vec<_>>());
+        scene.run_to_end(&manifest, &from, &["--until-idle", "1s"]).must(0);
+        let ended = scene.effects.ended();
+        assert_eq!(ended.len(), 40);
+        assert!(ended.values().all(|times| *times == 1), "{ended:?}");
+        scene.keyweir(&["verify", "events.jsonl"]).must(0);
     }
 }
 

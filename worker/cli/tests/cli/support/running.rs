@@ -39,6 +39,14 @@ impl Running {
         running
     }
 
+    /// Starts a program that says nothing of where it listens, and waits until it answers there.
+    pub(crate) fn start_at(command: Command, log: &Path, address: &str) -> Self {
+        let process = Process::start("keyweir", command, log).expect("it starts");
+        let mut running = Self { process, log: log.to_owned(), begins: 0, address: address.to_owned() };
+        running.see("its first answer", |running| (running.get("/livez").0 == 200).then_some(()));
+        running
+    }
+
     /// All that it has said, on standard output and standard error.
     pub(crate) fn said(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
