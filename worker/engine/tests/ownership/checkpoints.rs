@@ -117,3 +117,61 @@ async fn a_checkpoint_that_can_not_be_read_is_told_with_its_shard() {
     let unreadable = checkpoints.load(&[orders(3), orders(4)]).await;
     assert!(matches!(unreadable, Err(CheckpointError::Unreadable { shard, .. }) if shard == orders(4)));
 }
+
+/// A save that nobody answered may arrive when a newer one of the same owner is long stored: it takes nothing back.
+#[tokio::test(start_paused = true)]
+async fn a_save_that_arrives_late_takes_nothing_back() {
+    let store = MemoryLeases::new();
+    let client = store.client();
+    let checkpoints = LeaseCheckpoints::new(Arc::new(client.clone()), prefix());
+    let fences = [owned(&store, &orders(1)).await, owned(&store, &orders(2)).await];
+    let all =
+        |frontier: i64| vec![(orders(1), at(fences[0], frontier)), (orders(2), at(fences[1], frontier))];
+    let stored = async || {
+        let loaded = checkpoints.load(&[orders(1), orders(2)]).await.expect("loaded");
+        loaded.into_iter().flatten().map(|checkpoint| checkpoint.frontier.0).collect::<Vec<_>>()
+    };
+    checkpoints.save(all(1)).await.expect("saved");
+    // Two in a row stay on their way, then one arrives.
+    client.hold_back(2);
+    for frontier in [5, 6] {
+        let silence = checkpoints.save(all(frontier)).await;
+        assert!(matches!(silence, Err(CheckpointError::Unreachable { .. })), "{silence:?}");
+    }
+    checkpoints.save(all(9)).await.expect("saved");
+    assert_eq!(client.let_through(), 2, "both are refused");
+    assert_eq!(stored().await, [9, 9]);
+    // One that arrives between its silence and the next save is overtaken by that.
+    client.hold_back(1);
+    checkpoints.save(all(11)).await.expect_err("nobody answers");
+    assert_eq!(client.let_through(), 0);
+    for frontier in [12, 13] {
+        checkpoints.save(all(frontier)).await.expect("saved");
+    }
+    assert_eq!(stored().await, [13, 13]);
+    // Whose tenure is over stays refused, whatever was in doubt.
+    client.hold_back(1);
+    checkpoints.save(all(14)).await.expect_err("nobody answers");
+    let newer = owned(&store, &orders(1)).await;
+    checkpoints.save(vec![(orders(1), at(newer, 20))]).await.expect("saved");
+    assert!(matches!(checkpoints.save(all(15)).await, Err(CheckpointError::Fenced { .. })));
+    assert_eq!((client.let_through(), stored().await), (1, vec![20, 15]));
+}
+
+/// What is in doubt takes two writes a shard: as many as ever are still saved.
+#[tokio::test(start_paused = true)]
+async fn many_saves_in_doubt_are_split_into_transactions() {
+    let store = MemoryLeases::new();
+    let client = store.client();
+    let checkpoints = LeaseCheckpoints::new(Arc::new(client.clone()), prefix());
+    let mut all = Vec::new();
+    for index in 0..150 {
+        all.push((orders(index), at(owned(&store, &orders(index)).await, 7)));
+    }
+    client.hold_back(1);
+    checkpoints.save(all.clone()).await.expect_err("nobody answers");
+    checkpoints.save(all.clone()).await.expect("saved");
+    let shards: Vec<ShardId> = all.iter().map(|(shard, _)| shard.clone()).collect();
+    assert_eq!(checkpoints.load(&shards).await.expect("loaded").into_iter().flatten().count(), 150);
+    assert_eq!(client.let_through(), 1);
+}

@@ -50,6 +50,9 @@ struct Faults {
     cut: bool,
     /// So many writes are carried out and their answers lost.
     lose_answers: usize,
+    /// So many writes are kept on their way.
+    hold_back: usize,
+    held: Vec<Transaction>,
     latency: Duration,
 }
 
@@ -137,6 +140,20 @@ impl MemoryLeaseClient {
         lock(&self.faults).lose_answers = count;
     }
 
+    /// Keeps the next writes on their way: they are answered by silence, and carried out by [`Self::let_through`].
+    pub fn hold_back(&self, count: usize) {
+        lock(&self.faults).hold_back = count;
+    }
+
+    /// Lets arrive what was held back. Says how many of it a guard refused.
+    pub fn let_through(&self) -> usize {
+        let held = std::mem::take(&mut lock(&self.faults).held);
+        let answers = held.into_iter().map(|transaction| lock(&self.shared.state).commit(transaction));
+        let refused = answers.filter(|answer| !matches!(answer, Ok(Committed::Done { .. }))).count();
+        self.shared.changed.notify_waiters();
+        refused
+    }
+
     /// Makes every call take that long.
     pub fn set_latency(&self, latency: Duration) {
         lock(&self.faults).latency = latency;
@@ -176,6 +193,17 @@ impl MemoryLeaseClient {
         let loses = faults.lose_answers > 0;
         faults.lose_answers = faults.lose_answers.saturating_sub(1);
         loses
+    }
+
+    /// Whether a transaction is kept on its way.
+    fn holds_back(&self, transaction: &Transaction) -> bool {
+        let mut faults = lock(&self.faults);
+        let holds = faults.hold_back > 0 && !transaction.writes.is_empty();
+        if holds {
+            faults.hold_back -= 1;
+            faults.held.push(transaction.clone());
+        }
+        holds
     }
 
     /// Renews until nobody wants the lease or there is none.
@@ -271,6 +299,9 @@ impl LeaseStore for MemoryLeaseClient {
 
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StoreError>> {
         async move {
+            if self.holds_back(&transaction) {
+                return Err(unreachable("commit"));
+            }
             let answer = self.call("commit", |state, _| state.commit(transaction)).await?;
             if matches!(answer, Ok(Committed::Done { .. })) && self.loses_an_answer() {
                 return Err(unreachable("commit"));
