@@ -207,6 +207,30 @@ impl MemberId {
     }
 }
 
+/// The place of a worker in a StatefulSet, where placement is static: its fixed identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ordinal(pub u32);
+
+impl Ordinal {
+    /// Names an incarnation of the worker of this ordinal.
+    #[must_use]
+    pub fn member(self, incarnation: impl fmt::Display) -> MemberId {
+        MemberId::new(&self.to_string(), incarnation)
+    }
+
+    /// Whether this member is an incarnation of the worker of this ordinal.
+    #[must_use]
+    pub fn is_of(self, member: &MemberId) -> bool {
+        member.uid() == self.to_string()
+    }
+}
+
+impl fmt::Display for Ordinal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ordinal-{}", self.0)
+    }
+}
+
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -31,7 +31,7 @@
 //! | [`rate`] | how soon the next record may start |
 //! | [`retry`] | what follows a failed attempt, and after how long |
 //! | [`lease`] | how sure a member may be of its lease, by its own clock |
-//! | [`placement`] | which member should own which shard |
+//! | [`placement`] | which member should own which shard: of those that live, or by ordinal |
 //! | [`slots`] | which member executes the records of a key, where keys are routed |
 
 pub mod ages;
@@ -50,7 +50,9 @@ pub mod slots;
 pub use ages::Ages;
 pub use budget::{Budget, BudgetLimits, Held, Intake};
 pub use checkpoint::{Checkpoint, DecodeError, FailedRecord};
-pub use ids::{Attempt, Fence, MemberId, Offset, ParseIdError, Seq, ShardId, ShardIndex, UnixMillis};
+pub use ids::{
+    Attempt, Fence, MemberId, Offset, Ordinal, ParseIdError, Seq, ShardId, ShardIndex, UnixMillis,
+};
 pub use lanes::{LaneId, LaneKey, Lanes, Route, Spilled, Tail};
 pub use lease::{LeaseClock, Standing};
 pub use ledger::{Charge, Completion, Ledger};

@@ -8,6 +8,7 @@
 //! leader is needed. One round reaches a fixed point: placing what was just placed moves nothing. Who acts on it,
 //! and when a shard may really change hands, is for others to decide. Up: the [crate map](crate).
 
+mod ordinals;
 mod quota;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use keyweir_contract::hash::fnv1a;
 
 use crate::ids::{MemberId, ShardId};
+pub use ordinals::by_ordinal;
 use quota::Quotas;
 
 /// A member as placement sees it.

@@ -7,6 +7,7 @@ mod budget;
 mod checkpoint;
 mod lanes;
 mod ledger;
+mod ordinals;
 mod placement;
 mod retry;
 mod slots;
