@@ -1,5 +1,6 @@
 //! Where the members of one object meet.
 
+use keyweir_contract::source::Placement;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +13,13 @@ use crate::{
 /// Where members meet and keep their checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [rule(
-    "self.type == 'Etcd' || !has(self.etcd)",
-    "remove etcd, or set type: Etcd",
-)]))]
+#[schemars(extend("x-kubernetes-validations" = [
+    rule("self.type == 'Etcd' || !has(self.etcd)", "remove etcd, or set type: Etcd"),
+    rule(
+        "self.type == 'Etcd' || self.placement == 'Dynamic'",
+        "placement: Static needs a place for fences and checkpoints: set type: Etcd, or remove placement",
+    ),
+]))]
 pub struct CoordinationSpec {
     /// Etcd: any number of members. None: one at most, its checkpoints in the data directory or the group's offsets.
     #[serde(rename = "type")]
@@ -27,6 +31,10 @@ pub struct CoordinationSpec {
     #[serde(rename = "memberTTL", default = "member_ttl")]
     #[schemars(extend("x-kubernetes-validations" = rules::between("2s", "5m")))]
     pub member_ttl: DurationText,
+    /// Dynamic: live workers share the shards and take over from each other. Static: the workers are a StatefulSet, each
+    /// shard belongs to one ordinal and waits for it while it is away; only a change of replicas moves shards.
+    #[serde(default)]
+    pub placement: Placement,
 }
 
 fn member_ttl() -> DurationText {

@@ -185,6 +185,16 @@ fn spec_rules() -> Value {
              !has(self.source.embedded) && (!has(self.coordination) || self.coordination.type == 'Etcd')",
             "routing: Key needs members that meet: set coordination.type: Etcd or routing: Partition",
         ),
+        dynamic_rule(
+            "routing",
+            "self.routing != 'Key'",
+            "routing: Key goes to whoever is there: set coordination.placement: Dynamic or routing: Partition"
+        ),
+        dynamic_rule(
+            "scaling",
+            "self.scaling.mode != 'Builtin'",
+            "placement: Static keeps shards where they are: set scaling.mode: Fixed or External, or placement: Dynamic"
+        ),
         rule_at(
             ".handlerOptions.batch",
             "self.routing != 'Key' || !has(self.handlerOptions.batch)",
@@ -244,16 +254,27 @@ fn spec_rules() -> Value {
         dead_letter_rule("onExhausted", "has(self.onExhausted) && has(self.onExhausted.deadLetter)"),
         dead_letter_rule("onUndecodable", "has(self.onUndecodable) && has(self.onUndecodable.deadLetter)"),
         dead_letter_rule("onUnknown", "has(self.onUnknown.deadLetter)"),
-        rule_at(
-            ".pod",
-            "quantity(has(self.pod.resources) && has(self.pod.resources.limits) && \
-             'memory' in self.pod.resources.limits ? string(self.pod.resources.limits['memory']) : '512Mi')\
-             .compareTo(quantity(self.execution.limits.bytes).add(quantity(self.execution.limits.bytes))\
-             .add(quantity('128Mi'))) >= 0",
-            "the memory limit must be at least 2 x execution.limits.bytes + 128Mi: raise \
-             pod.resources.limits.memory (512Mi when absent) or lower execution.limits.bytes",
-        ),
+        memory_rule(),
     ])
+}
+
+/// What is held at most must fit into the pod.
+fn memory_rule() -> Value {
+    rule_at(
+        ".pod",
+        "quantity(has(self.pod.resources) && has(self.pod.resources.limits) && \
+         'memory' in self.pod.resources.limits ? string(self.pod.resources.limits['memory']) : '512Mi')\
+         .compareTo(quantity(self.execution.limits.bytes).add(quantity(self.execution.limits.bytes))\
+         .add(quantity('128Mi'))) >= 0",
+        "the memory limit must be at least 2 x execution.limits.bytes + 128Mi: raise \
+         pod.resources.limits.memory (512Mi when absent) or lower execution.limits.bytes",
+    )
+}
+
+/// Something that goes with dynamic placement only.
+fn dynamic_rule(field: &str, absent: &str, message: &str) -> Value {
+    let dynamic = "!has(self.coordination) || self.coordination.placement == 'Dynamic'";
+    rule_at(&format!(".{field}"), &format!("{absent} || {dynamic}"), message)
 }
 
 fn dead_letter_rule(field: &str, given: &str) -> Value {

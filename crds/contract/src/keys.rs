@@ -7,11 +7,13 @@
 //!                             live/accepts/<member>/<shard>    a member ready to take a shard, under its lease
 //!                             live/owners/<shard>              the owner, under its lease
 //!                             live/releases/<member>/<shard>   what still executes at an earlier owner, under its lease
+//!                             ordinals/<ordinal>               a live member of static placement, under its lease
 //!                             checkpoints/<shard>              what is complete
 //! ```
 //!
 //! All that members must see lies under `live/`: that is what they list and watch. Checkpoints lie beside it, since
-//! they are written every second and read only by the next owner.
+//! they are written every second and read only by the next owner. So do members of static placement, which nobody watches:
+//! their key has no room for a second holder of the same ordinal.
 //!
 //! A shard's name may hold slashes (`orders/3`); all other parts may not.
 
@@ -30,6 +32,8 @@ pub enum Key {
     Shards,
     /// A live member.
     Member(String),
+    /// The live member that has this ordinal, where placement is static.
+    Ordinal(u32),
     /// A member that is ready to take a shard.
     Accept {
         /// The member.
@@ -79,6 +83,11 @@ impl ObjectPrefix {
         format!("{}{LIVE}/{MEMBERS}/", self.0)
     }
 
+    /// What all members of static placement begin with.
+    pub fn ordinals(&self) -> String {
+        format!("{}{ORDINALS}/", self.0)
+    }
+
     /// What all accepts begin with.
     pub fn accepts(&self) -> String {
         format!("{}{LIVE}/{ACCEPTS}/", self.0)
@@ -100,6 +109,9 @@ impl ObjectPrefix {
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         if room == CHECKPOINTS {
             return named(own).map(Key::Checkpoint);
+        }
+        if room == ORDINALS {
+            return own.parse().ok().filter(|ordinal: &u32| ordinal.to_string() == own).map(Key::Ordinal);
         }
         if room != LIVE {
             return None;
@@ -129,6 +141,7 @@ const ACCEPTS: &str = "accepts";
 const OWNERS: &str = "owners";
 const RELEASES: &str = "releases";
 const CHECKPOINTS: &str = "checkpoints";
+const ORDINALS: &str = "ordinals";
 
 impl fmt::Display for Key {
     /// The key's text below its object's prefix.
@@ -137,6 +150,7 @@ impl fmt::Display for Key {
             Self::Object => write!(f, "{LIVE}/{OBJECT}"),
             Self::Shards => write!(f, "{LIVE}/{SHARDS}"),
             Self::Member(member) => write!(f, "{LIVE}/{MEMBERS}/{member}"),
+            Self::Ordinal(ordinal) => write!(f, "{ORDINALS}/{ordinal}"),
             Self::Accept { member, shard } => write!(f, "{LIVE}/{ACCEPTS}/{member}/{shard}"),
             Self::Owner(shard) => write!(f, "{LIVE}/{OWNERS}/{shard}"),
             Self::Release { member, shard } => write!(f, "{LIVE}/{RELEASES}/{member}/{shard}"),
@@ -159,6 +173,7 @@ mod tests {
             Key::Object,
             Key::Shards,
             Key::Member("pod-1.2".to_owned()),
+            Key::Ordinal(2),
             Key::Accept { member: "pod-1.2".to_owned(), shard: "orders/3".to_owned() },
             Key::Owner("orders/3".to_owned()),
             Key::Release { member: "pod-1.2".to_owned(), shard: "orders/3".to_owned() },
@@ -182,6 +197,9 @@ mod tests {
             "/keyweir/shop/orders/object",
             "/keyweir/shop/orders/live/objects",
             "/keyweir/shop/orders/live/object/x",
+            "/keyweir/shop/orders/ordinals/",
+            "/keyweir/shop/orders/ordinals/02",
+            "/keyweir/shop/orders/ordinals/2/x",
             "/keyweir/shop/orders/live/members/",
             "/keyweir/shop/orders/live/members/a/b",
             "/keyweir/shop/orders/live/accepts/a",

@@ -158,6 +158,13 @@ pub enum Coordination {
     Etcd(Box<EtcdCoordination>),
 }
 
+impl Coordination {
+    /// Whether each shard belongs to one ordinal.
+    pub fn is_static(&self) -> bool {
+        matches!(self, Self::Etcd(etcd) if etcd.placement == Placement::Static)
+    }
+}
+
 /// Where in which etcd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -169,9 +176,23 @@ pub struct EtcdCoordination {
     /// How long a silent member counts as alive.
     #[serde(rename = "memberTTL", with = "crate::duration")]
     pub member_ttl: Duration,
+    /// By which rule shards find their members.
+    #[serde(default)]
+    pub placement: Placement,
     /// The wire between members; absent: none is offered.
     #[serde(default)]
     pub peer: Option<PeerWire>,
+}
+
+/// By which rule shards find their members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Placement {
+    /// Live members share all shards, and take over those of a member that is gone.
+    #[default]
+    Dynamic,
+    /// Each shard belongs to one ordinal of a StatefulSet and waits for it while it is away.
+    Static,
 }
 
 /// The port of a pod on which members speak to each other.

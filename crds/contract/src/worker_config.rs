@@ -182,6 +182,9 @@ pub struct LiveConfig {
     /// Topics that are made where they are missing: by the object's meter, without a cluster by the process itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub provision: Vec<TopicPlan>,
+    /// How many ordinals share the shards, where placement is static; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
 }
 
 impl Default for LiveConfig {
@@ -195,6 +198,7 @@ impl Default for LiveConfig {
             drain_timeout: Duration::from_secs(30),
             log_level: LogLevel::default(),
             provision: Vec::new(),
+            replicas: None,
         }
     }
 }

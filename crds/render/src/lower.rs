@@ -47,8 +47,9 @@ pub(crate) fn lower(
     let mut lowering = Lowering { environment, files: Files::new(environment), mistakes, notes: Vec::new() };
     let identity = lowering.identity(object);
     let fixed = lowering.fixed(&object.spec, &identity);
-    let live = lowering.live(&object.spec);
-    lowering.note_cluster_only(&object.spec);
+    let mut live = lowering.live(&object.spec);
+    live.replicas = fixed.coordination.is_static().then(|| u32::try_from(object.spec.replicas).unwrap_or(0));
+    lowering.note_cluster_only(&object.spec, live.replicas.is_some());
     let config = WorkerConfig { contract_version: CONTRACT_VERSION, object: identity, fixed, live };
     Rendered { config, files: lowering.files.needed(), notes: lowering.notes }
 }
@@ -180,6 +181,7 @@ impl Lowering<'_> {
             drain_timeout: self.duration("spec.drainTimeout", spec.drain_timeout.as_str()),
             log_level: spec.observability.log_level,
             provision: self.provision(spec),
+            replicas: None,
         }
     }
 
@@ -277,12 +279,12 @@ impl Lowering<'_> {
     }
 
     /// What a laptop does not do is said, not silently dropped.
-    fn note_cluster_only(&mut self, spec: &StreamConsumerSpec) {
+    fn note_cluster_only(&mut self, spec: &StreamConsumerSpec, has_ordinals: bool) {
         if self.environment.as_local().is_none() {
             return;
         }
         let defaults = (1, keyweir_crds::pod::PodSpec::default());
-        if spec.replicas != defaults.0 {
+        if spec.replicas != defaults.0 && !has_ordinals {
             self.notes.push("spec.replicas needs a cluster: one process runs here".to_owned());
         }
         if spec.pod != defaults.1 {

@@ -52,6 +52,7 @@ fn places() -> [Environment; 2] {
         endpoint: EtcdEndpoint { endpoints: vec!["http://etcd:2379".to_owned()], tls: None, login: None },
         prefix: "/keyweir".to_owned(),
         member_ttl: std::time::Duration::from_secs(5),
+        placement: keyweir_contract::source::Placement::Dynamic,
         peer: None,
     };
     let cluster = Environment {

@@ -4,8 +4,8 @@ use keyweir_contract::endpoints::{EtcdEndpoint, KafkaEndpoint, Sasl};
 use keyweir_contract::keys::ObjectPrefix;
 use keyweir_contract::policy::Routing;
 use keyweir_contract::source::{
-    Coordination, EmbeddedSource, EtcdCoordination, EtcdSource, KafkaSource, PEER_PORT, PeerWire, Source,
-    StartAt,
+    Coordination, EmbeddedSource, EtcdCoordination, EtcdSource, KafkaSource, PEER_PORT, PeerWire, Placement,
+    Source, StartAt,
 };
 use keyweir_contract::worker_config::ObjectIdentity;
 use keyweir_crds::StreamConsumerSpec;
@@ -126,6 +126,15 @@ impl Lowering<'_> {
             },
         };
         match coordination {
+            // An installation's default comes past the rules of the definition.
+            Coordination::Etcd(etcd)
+                if spec.routing == Routing::Key && etcd.placement == Placement::Static =>
+            {
+                let text =
+                    "it goes to whoever is there: set coordination.placement: Dynamic or routing: Partition";
+                self.mistakes.push(Mistake::new("spec.routing", text));
+                Coordination::Etcd(etcd)
+            }
             Coordination::Etcd(etcd) if spec.routing == Routing::Key => {
                 let peer = self
                     .files
@@ -140,10 +149,12 @@ impl Lowering<'_> {
     fn given_coordination(&mut self, spec: &CoordinationSpec) -> Coordination {
         const FIELD: &str = "spec.coordination";
         let member_ttl = self.duration(&format!("{FIELD}.memberTTL"), spec.member_ttl.as_str());
-        let default = self.environment.coordination.clone();
+        let (placement, default) = (spec.placement, self.environment.coordination.clone());
         let Some(etcd) = &spec.etcd else {
             return match default {
-                Some(default) => Coordination::Etcd(Box::new(EtcdCoordination { member_ttl, ..default })),
+                Some(default) => {
+                    Coordination::Etcd(Box::new(EtcdCoordination { member_ttl, placement, ..default }))
+                }
                 None => {
                     let text = "this installation names no etcd: add coordination.etcd with its endpoints";
                     self.mistakes.push(Mistake::new(format!("{FIELD}.etcd"), text));
@@ -160,6 +171,7 @@ impl Lowering<'_> {
             endpoint,
             prefix: etcd.prefix.clone(),
             member_ttl,
+            placement,
             peer: None,
         }))
     }

@@ -197,6 +197,21 @@ fn members_speak_to_each_other_where_keys_are_routed_and_only_there() {
     assert_eq!(partition.files, vec![]);
 }
 
+/// U36: how many ordinals there are is live, and told to none but workers that have one.
+#[test]
+fn workers_of_static_placement_are_told_how_many_ordinals_there_are() {
+    let of = |placement: &str| {
+        let etcd = format!("{{type: Etcd, placement: {placement}, etcd: {{endpoints: ['http://a:1']}}}}");
+        rendered(&with(&format!("{{replicas: 3, coordination: {etcd}}}"))).config
+    };
+    assert_eq!((of("Static").live.replicas, of("Dynamic").live.replicas), (Some(3), None));
+    assert_ne!(of("Static").restart_hash(), of("Dynamic").restart_hash());
+    let laptop = Environment::local("/secrets".into(), Local::default());
+    let etcd = "{type: Etcd, placement: Static, etcd: {endpoints: ['http://a:1']}}";
+    let local = render(&with(&format!("{{replicas: 3, coordination: {etcd}}}")), &laptop).unwrap();
+    assert_eq!((local.config.live.replicas, local.notes), (Some(3), vec![]), "each process has an ordinal");
+}
+
 #[test]
 fn a_laptop_says_what_it_leaves_to_a_cluster() {
     let local = Environment::local("/secrets".into(), Local::default());

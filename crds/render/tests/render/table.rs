@@ -72,6 +72,7 @@ pub(crate) const FIELDS: &[Field] = &[
     // coordination
     row("coordination.type", "coordination: {type: None}", "/fixed/coordination", r#""none""#),
     row("coordination.memberTTL", "coordination: {type: Etcd, memberTTL: 9s, etcd: {endpoints: ['http://a:1']}}", "/fixed/coordination/etcd/memberTTL", r#""9s""#),
+    row("coordination.placement", "coordination: {type: Etcd, placement: Static, etcd: {endpoints: ['http://a:1']}}", "/fixed/coordination/etcd/placement", r#""Static""#),
     row("coordination.etcd.endpoints", "coordination: {type: Etcd, etcd: {endpoints: ['http://a:1']}}", "/fixed/coordination/etcd/endpoint/endpoints", r#"["http://a:1"]"#),
     row("coordination.etcd.prefix", "coordination: {type: Etcd, etcd: {endpoints: ['http://a:1'], prefix: /p}}", "/fixed/coordination/etcd/prefix", r#""/p""#),
     row("coordination.etcd.tls", "coordination: {type: Etcd, etcd: {endpoints: ['https://a:1'], tls: {clientCertificate: {secretName: a}}}}", "/fixed/coordination/etcd/endpoint/tls/client/certificate", r#""/secrets/a/tls.crt""#),

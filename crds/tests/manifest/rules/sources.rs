@@ -215,6 +215,19 @@ fn coordination() -> Vec<Case> {
             .accepts("coordination: {type: None}")
             .accepts("coordination: {type: Etcd}")
             .refuses("coordination: {type: None, etcd: {endpoints: ['http://a:2379']}}"),
+        case(at, "placement: Static needs a place")
+            .accepts("coordination: {type: Etcd, placement: Static}")
+            .accepts("coordination: {type: None, placement: Dynamic}")
+            .refuses("coordination: {type: None, placement: Static}"),
+        case("spec", "routing: Key goes to whoever is there")
+            .accepts("{routing: Key, coordination: {type: Etcd, placement: Dynamic}}")
+            .accepts("{routing: Partition, coordination: {type: Etcd, placement: Static}}")
+            .refuses("{routing: Key, coordination: {type: Etcd, placement: Static}}"),
+        case("spec", "placement: Static keeps shards where they are")
+            .accepts("{scaling: {mode: Builtin}, coordination: {type: Etcd, placement: Dynamic}}")
+            .accepts("{scaling: {mode: External}, coordination: {type: Etcd, placement: Static}}")
+            .accepts("{replicas: 3, coordination: {type: Etcd, placement: Static}}")
+            .refuses("{scaling: {mode: Builtin}, coordination: {type: Etcd, placement: Static}}"),
         case("spec.coordination.etcd", "make all endpoints https")
             .accepts(etcd.replace("{}", "https://a:2379"))
             .accepts("coordination: {type: Etcd, etcd: {endpoints: ['https://a:2379'], tls: {}}}")
