@@ -21,13 +21,39 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
-    /// How this member calls itself: the pod's uid
-    #[arg(long, env = "POD_UID", default_value = "")]
+    /// How this member calls itself in its event log; by default the pod's uid
+    #[arg(long, default_value = "")]
     pub member: String,
+
+    /// The pod's uid: of its workers one lives at a time, so the next one proves that the one before is dead
+    #[arg(long, env = "POD_UID", value_name = "UID")]
+    pub pod: Option<String>,
+
+    /// The pod's name, which ends in the ordinal where it belongs to a StatefulSet
+    #[arg(long, env = "POD_NAME")]
+    pub name: Option<String>,
+
+    /// Which one this is, from 0 on, where placement is static; by default what the pod's name ends in
+    #[arg(long, env = "KEYWEIR_ORDINAL", value_name = "N")]
+    pub ordinal: Option<u32>,
 
     /// Where other members reach this one: the pod's address
     #[arg(long, env = "POD_IP", value_name = "ADDRESS")]
     pub address: Option<IpAddr>,
+}
+
+impl Args {
+    /// How this member calls itself in its event log.
+    pub(crate) fn member(&self) -> String {
+        let said = Some(&self.member).filter(|member| !member.is_empty()).or(self.pod.as_ref());
+        said.cloned().unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+    }
+
+    /// Which one this is of the workers that have fixed identities.
+    pub(crate) fn ordinal(&self) -> Option<u32> {
+        let of_name = || self.name.as_deref()?.rsplit_once('-')?.1.parse().ok();
+        self.ordinal.or_else(of_name)
+    }
 }
 
 /// What the program does besides working.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::{self, Server};
 use crate::lag::Lag;
-use crate::membership::Hindrances;
+use crate::membership::{self, Hindrances};
 use crate::object::{Object, Surroundings};
 use crate::reach::Reach;
 use crate::routing::Sight;
@@ -39,6 +39,11 @@ pub struct HostOptions {
     pub natives: Registry,
     /// How this process calls itself in the event log.
     pub member: String,
+    /// What only one process at a time can call itself, such as the uid of its pod; the next one of that name proves that
+    /// this one is dead. `None` = the id of the data directory, where there is one.
+    pub worker: Option<String>,
+    /// Which one it is of the workers that have fixed identities; `None` = it has none.
+    pub ordinal: Option<u32>,
     /// Where members of its objects reach it, if they don't find it where it listens.
     pub address: Option<IpAddr>,
 }
@@ -210,6 +215,8 @@ pub struct Host {
     directory: Option<DataDir>,
     natives: Registry,
     member: Arc<str>,
+    worker: Option<Arc<str>>,
+    ordinal: Option<u32>,
     address: Option<IpAddr>,
     stop: CancellationToken,
     hurry: CancellationToken,
@@ -227,6 +234,8 @@ impl Host {
             }
             None => None,
         };
+        let of_directory = || directory.as_ref().map(|directory| directory.cluster_id().into());
+        let worker = options.worker.map(Into::into).or_else(of_directory);
         let (views, seen) = watch::channel(Vec::new());
         let (at_rest, rests) = watch::channel(false);
         let (awaited, waits) = watch::channel(Vec::new());
@@ -240,6 +249,8 @@ impl Host {
             directory,
             natives: options.natives,
             member: options.member.into(),
+            worker,
+            ordinal: options.ordinal,
             address: options.address,
             stop: CancellationToken::new(),
             hurry: CancellationToken::new(),
@@ -250,6 +261,13 @@ impl Host {
     /// Where it listens.
     pub fn address(&self) -> Option<SocketAddr> {
         self.server.as_ref().and_then(Server::address)
+    }
+
+    /// Where others find what it says of itself.
+    fn page(&self) -> Option<String> {
+        let listens = self.server.as_ref().and_then(Server::address)?;
+        let address = self.address.or_else(|| Some(listens.ip()).filter(|ip| !ip.is_unspecified()))?;
+        Some(SocketAddr::new(address, listens.port()).to_string())
     }
 
     /// The objects, for readers outside.
@@ -329,7 +347,8 @@ impl Host {
             return Applied::Tuned;
         }
         // What can't start must not end what runs.
-        if let Err(error) = crate::wiring::check(&config, &self.natives) {
+        let placed = || membership::placing(&config, self.ordinal).map(drop);
+        if let Err(error) = crate::wiring::check(&config, &self.natives).and_then(|()| placed()) {
             return Applied::Failed(error);
         }
         self.stop(place).await;
@@ -337,11 +356,15 @@ impl Host {
     }
 
     async fn begin(&mut self, config: WorkerConfig, applied: Applied) -> Applied {
+        let page = self.page();
         let around = Surroundings {
             directory: self.directory.as_ref(),
             natives: &self.natives,
             member: &self.member,
+            worker: self.worker.as_ref(),
+            ordinal: self.ordinal,
             address: self.address,
+            page: page.as_deref(),
             stop: self.stop.child_token(),
             hurry: self.hurry.child_token(),
         };

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_contract::WorkerConfig;
+use keyweir_core::Ordinal;
 use keyweir_engine::error_chain;
-use keyweir_engine::ownership::{Neighbours, Owners, OwnershipSnapshot, Settings};
+use keyweir_engine::ownership::{Neighbours, Owners, OwnershipSnapshot, Placing, Settings};
 use keyweir_engine::ports::StartAt;
 use keyweir_engine::pump::{Allowance, Departed, Ports, PumpHandle, Snapshot, Trouble};
 use keyweir_engine::solo::Hindrance;
@@ -16,7 +17,7 @@ use tracing::Instrument;
 
 use crate::reach::Reach;
 use crate::routing::Routing;
-use crate::wiring::Fleet;
+use crate::wiring::{Fleet, StartError};
 
 /// What membership stands on.
 pub(crate) struct Membership {
@@ -27,6 +28,12 @@ pub(crate) struct Membership {
     /// Tells the pump until when it may dispatch.
     pub(crate) limit: watch::Sender<Option<Allowance>>,
     pub(crate) pump: PumpHandle,
+    /// By which rule it finds its shards.
+    pub(crate) placing: Placing,
+    /// Where it says what it does.
+    pub(crate) page: Option<String>,
+    /// What only one process at a time can call itself.
+    pub(crate) worker: Option<Arc<str>>,
     /// How long executing records may finish, as the manifest says it now.
     pub(crate) drain: watch::Receiver<Duration>,
     /// Its handlers that can't be reached.
@@ -73,6 +80,23 @@ impl Hindrances {
     }
 }
 
+/// By which rule a process of that ordinal finds its shards, and what tells it how many ordinals there are.
+pub(crate) fn placing(
+    config: &WorkerConfig,
+    ordinal: Option<u32>,
+) -> Result<(Placing, watch::Sender<u32>), StartError> {
+    let replicas = watch::Sender::new(config.live.replicas.unwrap_or_default());
+    if !config.fixed.coordination.is_static() {
+        return Ok((Placing::Dynamic, replicas));
+    }
+    let Some(ordinal) = ordinal.map(Ordinal) else {
+        let what = "coordination.placement: Static is for workers that know their ordinal: say --ordinal N, from 0 on, or \
+                    run it in a StatefulSet";
+        return Err(StartError::Unsupported { what: what.to_owned() });
+    };
+    Ok((Placing::Static { ordinal, replicas: replicas.subscribe() }, replicas))
+}
+
 /// Joins the fleet; gives what it says of itself, and its tasks.
 pub(crate) fn join(
     config: &WorkerConfig,
@@ -80,8 +104,8 @@ pub(crate) fn join(
     membership: Membership,
     member: &Arc<str>,
 ) -> (watch::Receiver<Arc<OwnershipSnapshot>>, Vec<JoinHandle<()>>) {
-    let Membership { ports, start, discovery, departed, limit, pump, drain, reach, routing, leave, drained } =
-        membership;
+    let Membership { ports, start, discovery, departed, limit, pump, drain, reach, routing, .. } = membership;
+    let Membership { placing, page, worker, leave, drained, .. } = membership;
     let (address, wire, neighbours) = match routing {
         Some(Routing { address, wire, neighbours, .. }) => (Some(address), Some(wire), neighbours),
         None => (None, None, Neighbours::none()),
@@ -91,9 +115,11 @@ pub(crate) fn join(
     let settings = Settings {
         prefix: fleet.prefix,
         object_uid: config.object.uid.clone(),
-        member_uid: member.to_string(),
-        sole_incarnation: config.fixed.process.data_directory.is_some(),
+        member_uid: worker.as_ref().unwrap_or(member).to_string(),
+        placing,
+        sole_incarnation: worker.is_some(),
         address,
+        page,
         wire,
         capacity: crate::cpus::available(),
         zone: None,

@@ -4,12 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use keyweir_contract::WorkerConfig;
 use keyweir_contract::worker_config::LiveConfig;
 use keyweir_embedded::DataDir;
 use keyweir_engine::notices::Notices;
 use keyweir_engine::ports::{Observer, ParkedStore};
-use keyweir_engine::pump::{Command, DispatchLimit, Parts, PumpEnded, PumpHandle, PumpReport, pump};
+use keyweir_engine::pump::{
+    Allowance, Command, DispatchLimit, Parts, PumpEnded, PumpHandle, PumpReport, pump,
+};
 use keyweir_engine::solo::Solo;
 use keyweir_handlers::Registry;
 use keyweir_routing::{ExecutionLog, Routed};
@@ -45,6 +49,8 @@ pub(crate) struct Object {
     notices: Notices,
     /// How long executing records may finish when it leaves.
     drain: watch::Sender<Duration>,
+    /// How many ordinals share the shards, where placement is static.
+    replicas: watch::Sender<u32>,
     leave: CancellationToken,
     shutdown: CancellationToken,
     /// Cancelled = the pump has ended.
@@ -58,8 +64,14 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) directory: Option<&'a DataDir>,
     pub(crate) natives: &'a Registry,
     pub(crate) member: &'a Arc<str>,
+    /// What only one process at a time can call itself.
+    pub(crate) worker: Option<&'a Arc<str>>,
+    /// Which one it is, where placement is static.
+    pub(crate) ordinal: Option<u32>,
     /// Where other members reach this process, if that is not where it listens.
     pub(crate) address: Option<IpAddr>,
+    /// Where the process says what it does.
+    pub(crate) page: Option<&'a str>,
     /// Cancelled = drain and end.
     pub(crate) stop: CancellationToken,
     pub(crate) hurry: CancellationToken,
@@ -67,13 +79,12 @@ pub(crate) struct Surroundings<'a> {
 
 impl Object {
     pub(crate) async fn start(config: WorkerConfig, around: Surroundings<'_>) -> Result<Self, StartError> {
+        let (placing, replicas) = membership::placing(&config, around.ordinal)?;
         let adapters = wiring::build(&config, around.directory, around.natives, around.member).await?;
         let (leave, shutdown, hurry) = (around.stop, CancellationToken::new(), around.hurry);
         let drain = watch::Sender::new(config.live.drain_timeout);
         let (departed_to, departed) = mpsc::channel(DEPARTED);
-        // Without a lease there is no end.
-        let endless = || (watch::Sender::new(None), DispatchLimit::default());
-        let (limit_to, limit) = adapters.fleet.as_ref().map_or_else(endless, |_| DispatchLimit::new());
+        let (limit_to, limit) = limit_of(&adapters);
         let off = CancellationToken::new();
         let mut routing = part_in_routing(&config, &adapters, &limit, around.address, &leave, &off).await?;
         let (ports, handlers) = (adapters.ports, adapters.handlers);
@@ -92,8 +103,7 @@ impl Object {
             shutdown: shutdown.clone(),
             hurry,
         });
-        let (lag_to, lag) = watch::channel(None);
-        let source = ports.source.clone();
+        let ((lag_to, lag), source) = (watch::channel(None), ports.source.clone());
         let following = lag::follow(source, handle.clone(), LAG_INTERVAL, lag_to, shutdown.clone());
         let (reach_to, reach) = watch::channel(Vec::new());
         let sight = routing.as_ref().map(|routing| routing.sight.clone());
@@ -109,12 +119,11 @@ impl Object {
             .extend(routing.as_mut().map(|routing| std::mem::take(&mut routing.tasks)).into_iter().flatten());
         let hindrance = match adapters.fleet {
             None => {
-                let (hindrance_to, hindrance) = watch::channel(None);
-                let solo =
-                    Solo { ports: ports.clone(), start: adapters.start, discovery: adapters.discovery };
-                helpers.push(spawn(&span, solo.run(handle.clone(), hindrance_to, shutdown.clone())));
-                helpers.push(spawn(&span, drain_at_once(leave.clone(), shutdown.clone())));
-                Hindrances::Solo(hindrance)
+                let (start, discovery) = (adapters.start, adapters.discovery);
+                let solo = Solo { ports: ports.clone(), start, discovery };
+                let (hindrance, alone) = alone(solo, &handle, &leave, &shutdown);
+                helpers.extend(alone.map(|task| spawn(&span, task)));
+                hindrance
             }
             Some(fleet) => {
                 let membership = Membership {
@@ -124,6 +133,9 @@ impl Object {
                     departed,
                     limit: limit_to,
                     pump: handle.clone(),
+                    placing,
+                    worker: around.worker.cloned(),
+                    page: around.page.map(str::to_owned),
                     drain: drain.subscribe(),
                     reach: reach.clone(),
                     routing,
@@ -148,6 +160,7 @@ impl Object {
             routing: sight,
             lag,
             drain,
+            replicas,
             leave,
             shutdown,
             off,
@@ -218,6 +231,8 @@ impl Object {
     pub(crate) async fn tune(&mut self, live: LiveConfig) -> Result<(), PumpEnded> {
         self.config.live = live.clone();
         self.drain.send_replace(live.drain_timeout);
+        let replicas = live.replicas.unwrap_or_default();
+        self.replicas.send_if_modified(|known| std::mem::replace(known, replicas) != replicas);
         if let Some(routing) = &self.routing {
             routing.set_seats(live.execution.concurrency.resolve(crate::cpus::available()) as usize);
         }
@@ -249,6 +264,25 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     tokio::spawn(task.instrument(span.clone()))
+}
+
+/// Until when it may dispatch: without a lease there is no end.
+fn limit_of(adapters: &Adapters) -> (watch::Sender<Option<Allowance>>, DispatchLimit) {
+    let endless = || (watch::Sender::new(None), DispatchLimit::default());
+    adapters.fleet.as_ref().map_or_else(endless, |_| DispatchLimit::new())
+}
+
+/// Nobody else works on it: all its shards are its own, and nothing has to be handed over.
+fn alone(
+    solo: Solo,
+    pump: &PumpHandle,
+    leave: &CancellationToken,
+    shutdown: &CancellationToken,
+) -> (Hindrances, [BoxFuture<'static, ()>; 2]) {
+    let (hindrance_to, hindrance) = watch::channel(None);
+    let owning = solo.run(pump.clone(), hindrance_to, shutdown.clone());
+    let draining = drain_at_once(leave.clone(), shutdown.clone());
+    (Hindrances::Solo(hindrance), [owning.boxed(), draining.boxed()])
 }
 
 /// Its part in routing, where the keys of a fleet are routed.

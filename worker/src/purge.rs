@@ -89,8 +89,9 @@ async fn purge_store(fleet: &Fleet, uid: &str) -> Result<bool, PurgeError> {
         tracing::warn!("what lies in etcd belongs to another object of that name and stays");
         return Ok(false);
     }
-    let members = prefix.members();
-    let alive = listing.entries.iter().filter(|entry| entry.key.starts_with(&members)).count();
+    let members = [prefix.members(), prefix.ordinals()];
+    let is_member = |entry: &&Entry| members.iter().any(|place| entry.key.starts_with(place));
+    let alive = listing.entries.iter().filter(is_member).count();
     if alive > 0 {
         return Err(PurgeError::Alive { members: alive });
     }

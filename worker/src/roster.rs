@@ -128,7 +128,10 @@ type Stored = BTreeMap<ShardId, Result<Checkpoint, DecodeError>>;
 
 async fn read(store: &dyn LeaseStore, prefix: &ObjectPrefix) -> Result<(View, Stored), StoreError> {
     let mut view = View::new(prefix.clone());
-    view.replace(&store.list(&prefix.live()).await?);
+    let mut live = store.list(&prefix.live()).await?;
+    // Members by ordinal lie apart: none of them is interested in the others.
+    live.entries.extend(store.list(&prefix.ordinals()).await?.entries);
+    view.replace(&live);
     let Listing { entries, .. } = store.list(&prefix.checkpoints()).await?;
     let stored = entries.iter().filter_map(|entry| {
         let Some(Key::Checkpoint(shard)) = prefix.parse(&entry.key) else {

@@ -39,9 +39,15 @@ pub async fn run(args: Args, natives: Registry) -> ExitCode {
         Ok(listen) => listen.unwrap_or(args.listen),
         Err(error) => return refuse(&error),
     };
-    let member = if args.member.is_empty() { uuid::Uuid::new_v4().to_string() } else { args.member.clone() };
-    let (data, listen) = (process.data_directory.clone(), Some(listen));
-    let options = HostOptions { data, listen, natives, member, address: args.address };
+    let options = HostOptions {
+        data: process.data_directory.clone(),
+        listen: Some(listen),
+        natives,
+        member: args.member(),
+        worker: args.pod.clone(),
+        ordinal: args.ordinal(),
+        address: args.address,
+    };
     let mut host = match Host::start(options).await {
         Ok(host) => host,
         Err(error) => return fail(&error),

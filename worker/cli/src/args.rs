@@ -89,6 +89,9 @@ pub(crate) struct RunArgs {
     /// Where /readyz, /metrics and the local endpoints listen; port 0 = any free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub(crate) listen: SocketAddr,
+    /// Which one this is, from 0 on, of processes on one manifest with coordination.placement: Static
+    #[arg(long, env = "KEYWEIR_ORDINAL", value_name = "N")]
+    pub(crate) ordinal: Option<u32>,
     /// Directory with <name>/<key> for each Secret, as a pod mounts them
     #[arg(long, value_name = "DIR")]
     pub(crate) secrets: Option<PathBuf>,

@@ -90,6 +90,9 @@ fn options(args: &RunArgs) -> HostOptions {
         listen: Some(args.listen),
         natives: Registry::default(),
         member: format!("pid-{}.{}", std::process::id(), since.as_millis()),
+        // The data directory is locked: its id is this worker's.
+        worker: None,
+        ordinal: args.ordinal,
         address: None,
     }
 }

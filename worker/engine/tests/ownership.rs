@@ -11,6 +11,8 @@ mod faults;
 mod fleet;
 #[path = "ownership/moves.rs"]
 mod moves;
+#[path = "ownership/ordinals.rs"]
+mod ordinals;
 #[path = "ownership/pumps.rs"]
 mod pumps;
 #[path = "ownership/real.rs"]

@@ -1,15 +1,17 @@
 //! How a member joins: a lease, the object's own key, one listing, the member's key. Up: [ownership](super).
 
-use keyweir_contract::keys::Key;
-use keyweir_core::MemberId;
+use keyweir_contract::keys::{Key, ObjectPrefix};
 use keyweir_core::placement::Rules;
+use keyweir_core::{MemberId, Ordinal};
 use tokio::sync::watch;
 
-use super::Settings;
 use super::jobs::unix_millis;
 use super::values::{FORM, MemberValue, ObjectValue, read, write};
 use super::view::View;
-use crate::ports::{Committed, Grant, Guard, LeaseId, LeaseStore, Pulse, Renewals, StoreError, Transaction};
+use super::{Placing, Settings};
+use crate::ports::{
+    Committed, Entry, Grant, Guard, LeaseId, LeaseStore, Pulse, Renewals, StoreError, Transaction,
+};
 
 /// How often the store is asked again whether a key was written.
 const LOOKS: usize = 2;
@@ -35,6 +37,11 @@ pub(super) enum JoinError {
     Foreign { key: String },
     #[error("failed to join: the key of this member stands already")]
     Known,
+    #[error(
+        "failed to join: {ordinal} is alive already, as far as etcd knows; give each worker an ordinal of its own, or wait \
+         until the lease of the one before has ended"
+    )]
+    OrdinalTaken { ordinal: Ordinal },
 }
 
 impl JoinError {
@@ -44,7 +51,13 @@ impl JoinError {
             Self::Taken { .. } => "PrefixTaken",
             Self::Foreign { .. } => "ForeignValue",
             Self::Known => "MemberExists",
+            Self::OrdinalTaken { .. } => "OrdinalTaken",
         }
+    }
+
+    /// Whether it is likely to be over soon without anybody's doing.
+    pub(super) fn ends_by_itself(&self) -> bool {
+        matches!(self, Self::OrdinalTaken { .. })
     }
 }
 
@@ -104,8 +117,7 @@ async fn succeed(
     written: u64,
     found: ObjectValue,
 ) -> Result<u64, JoinError> {
-    let members = store.list(&settings.prefix.members()).await.map_err(JoinError::Store)?;
-    if !members.entries.is_empty() {
+    if anybody_lives(store, &settings.prefix).await.map_err(JoinError::Store)? {
         return Err(JoinError::Taken { found: found.uid });
     }
     let value = ObjectValue { uid: settings.object_uid.clone(), epoch: found.epoch + 1, ..found.clone() };
@@ -120,6 +132,15 @@ async fn succeed(
     }
 }
 
+async fn anybody_lives(store: &dyn LeaseStore, prefix: &ObjectPrefix) -> Result<bool, StoreError> {
+    for place in [prefix.members(), prefix.ordinals()] {
+        if !store.list(&place).await?.entries.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Looks at the object and writes the member's key.
 async fn enter(
     store: &dyn LeaseStore,
@@ -130,16 +151,9 @@ async fn enter(
     let mut view = View::new(settings.prefix.clone());
     view.replace(&store.list(&settings.prefix.live()).await.map_err(JoinError::Store)?);
     if settings.sole_incarnation {
-        for (member, seen) in view.members() {
-            if member.uid() == settings.member_uid
-                && let Some(lease) = seen.lease
-            {
-                tracing::info!(%member, "an earlier incarnation of this worker is dead: its lease is revoked");
-                store.revoke(lease).await.map_err(JoinError::Store)?;
-            }
-        }
+        end_the_dead(store, settings, &view).await.map_err(JoinError::Store)?;
     }
-    let me = MemberId::new(&settings.member_uid, format_args!("{:x}", grant.lease.0));
+    let me = settings.member(grant.lease);
     let value = MemberValue {
         form: FORM,
         address: settings.address.clone(),
@@ -152,8 +166,10 @@ async fn enter(
         streams: Some(settings.streams.clone()),
         wire: settings.wire.clone(),
         since: unix_millis(),
+        worker: settings.sole_incarnation.then(|| settings.member_uid.clone()),
+        page: settings.page.clone(),
     };
-    let key = settings.prefix.key(&Key::Member(me.to_string()));
+    let key = settings.member_key(&me);
     let create = Transaction::new().when(Guard::Absent(key.clone())).put(key, write(&value), grant.lease);
     let mut answer = store.commit(create.clone()).await;
     for _ in 0..LOOKS {
@@ -167,7 +183,42 @@ async fn enter(
         Committed::Done { .. } => Ok((me, view, value)),
         Committed::Refused { found, .. } => {
             let ours = found.into_iter().flatten().any(|entry| entry.lease == Some(grant.lease));
-            if ours { Ok((me, view, value)) } else { Err(JoinError::Known) }
+            match settings.placing {
+                _ if ours => Ok((me, view, value)),
+                Placing::Dynamic => Err(JoinError::Known),
+                Placing::Static { ordinal, .. } => Err(JoinError::OrdinalTaken { ordinal }),
+            }
         }
     }
+}
+
+/// Ends the leases of earlier incarnations of this worker: as there can be one at a time, they are dead.
+async fn end_the_dead(store: &dyn LeaseStore, settings: &Settings, view: &View) -> Result<(), StoreError> {
+    let dead: Vec<LeaseId> = match settings.placing {
+        Placing::Dynamic => {
+            let earlier = view.members().iter().filter(|(member, _)| member.uid() == settings.member_uid);
+            earlier.filter_map(|(_, seen)| seen.lease).collect()
+        }
+        Placing::Static { ordinal, .. } => {
+            let look = Transaction::new().read(settings.prefix.key(&Key::Ordinal(ordinal.0)));
+            let reads = match store.commit(look).await? {
+                Committed::Done { reads, .. } => reads,
+                // It has no guard that could refuse.
+                Committed::Refused { .. } => Vec::new(),
+            };
+            let is_ours = |entry: &Entry| {
+                let value = read::<MemberValue>(&entry.value);
+                value.and_then(|value| value.worker).is_some_and(|worker| worker == settings.member_uid)
+            };
+            reads.into_iter().flatten().filter(is_ours).filter_map(|entry| entry.lease).collect()
+        }
+    };
+    for lease in dead {
+        tracing::info!(
+            lease = lease.0,
+            "an earlier incarnation of this worker is dead: its lease is revoked"
+        );
+        store.revoke(lease).await?;
+    }
+    Ok(())
 }

@@ -13,6 +13,8 @@
 //! * A shard is owned by who created its owner key: the revision of that creation is the fence.
 //! * A planned move: the target accepts; the owner stops, writes its last checkpoint, names what still executes
 //!   ([`executing`]) and deletes its owner key in one transaction; the target claims.
+//! * With static placement ([`ordinals`]) members don't watch each other: who owns what follows from ordinal, number of
+//!   ordinals and shard list, and nobody takes over what another one has left. Fences and moves are the same.
 //! * A lease in doubt stops dispatch, a lease about to end cancels what executes; then the member joins anew.
 //!
 //! What it may not do: spawn, know a vendor, or handle a record.
@@ -21,6 +23,7 @@ mod checkpoints;
 mod executing;
 mod jobs;
 mod join;
+mod ordinals;
 mod plan;
 mod pumps;
 mod roll;
@@ -33,7 +36,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use keyweir_contract::keys::ObjectPrefix;
+use keyweir_contract::keys::{Key, ObjectPrefix};
+use keyweir_core::{MemberId, Ordinal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +57,9 @@ use values::WireValue;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// How long at most until an ordinal is asked for again that somebody has: he may be dead, and his lease about to end.
+const ORDINAL_WAIT: Duration = Duration::from_millis(500);
+
 /// What a member is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -62,11 +69,15 @@ pub struct Settings {
     pub object_uid: String,
     /// The uid of the pod, or of the data directory: what all incarnations of this worker have in common.
     pub member_uid: String,
+    /// By which rule it finds its shards.
+    pub placing: Placing,
     /// No earlier incarnation of this worker can be alive (same container, or the lock of the data directory): their
     /// leases are revoked at once instead of waited for.
     pub sole_incarnation: bool,
     /// Where the wire between members reaches this one.
     pub address: Option<String>,
+    /// Address and port at which it says what it does; `None` = nowhere.
+    pub page: Option<String>,
     /// How records come to it from other owners; `None` = not at all.
     pub wire: Option<WireValue>,
     /// The share of the work beside the others'.
@@ -85,6 +96,39 @@ pub struct Settings {
     pub drain: watch::Receiver<Duration>,
     /// The streams that the manifest names. One that no live member's manifest names leaves the shard list.
     pub streams: Vec<String>,
+}
+
+/// By which rule a member finds its shards.
+#[derive(Debug, Clone)]
+pub enum Placing {
+    /// With all members that live.
+    Dynamic,
+    /// By its ordinal.
+    Static {
+        /// Its own: no other live member may have it.
+        ordinal: Ordinal,
+        /// How many ordinals share the shards.
+        replicas: watch::Receiver<u32>,
+    },
+}
+
+impl Settings {
+    /// The incarnation that joins under a lease.
+    fn member(&self, lease: LeaseId) -> MemberId {
+        let incarnation = format_args!("{:x}", lease.0);
+        match self.placing {
+            Placing::Dynamic => MemberId::new(&self.member_uid, incarnation),
+            Placing::Static { ordinal, .. } => ordinal.member(incarnation),
+        }
+    }
+
+    /// Where that incarnation stands.
+    fn member_key(&self, me: &MemberId) -> String {
+        self.prefix.key(&match self.placing {
+            Placing::Dynamic => Key::Member(me.to_string()),
+            Placing::Static { ordinal, .. } => Key::Ordinal(ordinal.0),
+        })
+    }
 }
 
 /// One process's part in the ownership of an object's shards.
@@ -153,10 +197,11 @@ impl Owners {
                     let (about, reason) = ("coordination", error.reason());
                     report.hindrance = Some(Hindrance { about, reason, text: error_chain(&error) });
                     self.status.send_replace(Arc::new(report.clone()));
+                    let longest = if error.ends_by_itself() { ORDINAL_WAIT } else { LONGEST_WAIT };
                     tokio::select! {
                         biased;
                         () = leave.cancelled() => return,
-                        () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
+                        () = tokio::time::sleep(wait.min(longest)) => wait = (wait * 2).min(LONGEST_WAIT),
                     }
                 }
             }

@@ -11,6 +11,8 @@
 //! given up and claimed anew: what was handled since its last checkpoint is handled again under a newer fence, as
 //! after a crash, and never behind the back of those who saw the old one.
 
+mod by_ordinal;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -153,14 +155,14 @@ impl Situation<'_> {
                     free.insert(shard.id.clone());
                     self.plan_free(&mut plan, &shard.id, mine, since, now, place);
                 }
-                Some(owner) if owner == self.me => self.plan_mine(&mut plan, &shard.id, target.as_ref(), now),
+                Some(owner) if owner == self.me => {
+                    self.plan_mine(&mut plan, &shard.id, |plan| {
+                        self.handing(plan, &shard.id, target.as_ref(), now)
+                    });
+                }
                 Some(_) if mine => {
                     wanted.insert(shard.id.clone());
-                    let accepted =
-                        self.view.has_accepted(self.me, &shard.id) || self.accepting.contains_key(&shard.id);
-                    if !accepted && !self.local.contains_key(&shard.id) {
-                        plan.accept.push(shard.id.clone());
-                    }
+                    self.plan_accept(&mut plan, &shard.id);
                 }
                 Some(_) => {}
             }
@@ -168,11 +170,22 @@ impl Situation<'_> {
         self.plan_unlisted(&mut plan, &shards);
         (plan.unowned, plan.shards) = (free.len(), shards.len());
         unclaimed.since.retain(|shard, _| free.contains(shard));
-        let stale = |shard: &&ShardId| {
-            !wanted.contains(*shard) && !free.contains(*shard) && !self.accepting.contains_key(*shard)
-        };
-        plan.withdraw = self.view.accepts_of(self.me).filter(stale).cloned().collect();
+        self.plan_withdrawals(&mut plan, |shard| wanted.contains(shard) || free.contains(shard));
         plan
+    }
+
+    /// Another one owns it, and it should be ours.
+    fn plan_accept(&self, plan: &mut Plan, shard: &ShardId) {
+        let accepted = self.view.has_accepted(self.me, shard) || self.accepting.contains_key(shard);
+        if !accepted && !self.local.contains_key(shard) {
+            plan.accept.push(shard.clone());
+        }
+    }
+
+    /// What was accepted and should not be ours any more.
+    fn plan_withdrawals(&self, plan: &mut Plan, is_wanted: impl Fn(&ShardId) -> bool) {
+        let stale = |shard: &&ShardId| !is_wanted(shard) && !self.accepting.contains_key(*shard);
+        plan.withdraw = self.view.accepts_of(self.me).filter(stale).cloned().collect();
     }
 
     /// What has left the list is given up: nobody is to go on with it.
@@ -186,6 +199,13 @@ impl Situation<'_> {
             {
                 plan.release.push((shard.clone(), *fence, Handing::ToNobody));
             }
+        }
+    }
+
+    /// Nobody owns it, and it should be ours.
+    fn plan_claim(&self, plan: &mut Plan, shard: &ShardId) {
+        if !self.local.contains_key(shard) {
+            plan.claim.push(shard.clone());
         }
     }
 
@@ -203,7 +223,7 @@ impl Situation<'_> {
             return;
         }
         if mine {
-            plan.claim.push(shard.clone());
+            self.plan_claim(plan, shard);
             return;
         }
         // Looking at every rank costs a sort: not before the first turn can have come.
@@ -222,8 +242,35 @@ impl Situation<'_> {
         }
     }
 
+    /// To whom a shard of this member should go now; `None` = it stays.
+    fn handing(
+        &self,
+        plan: &mut Plan,
+        shard: &ShardId,
+        target: Option<&MemberId>,
+        now: Instant,
+    ) -> Option<Handing> {
+        match target {
+            Some(target) if target == self.me => None,
+            Some(target) if self.view.has_accepted(target, shard) => Some(Handing::Over),
+            Some(_) => self.leaving.and_then(|leaving| {
+                if now >= leaving.impatient_at {
+                    return Some(Handing::Over);
+                }
+                wake(plan, leaving.impatient_at);
+                None
+            }),
+            None => self.leaving.map(|_| Handing::ToNobody),
+        }
+    }
+
     /// The view says that this member owns it.
-    fn plan_mine(&self, plan: &mut Plan, shard: &ShardId, target: Option<&MemberId>, now: Instant) {
+    fn plan_mine(
+        &self,
+        plan: &mut Plan,
+        shard: &ShardId,
+        handing: impl FnOnce(&mut Plan) -> Option<Handing>,
+    ) {
         match self.local.get(shard) {
             None => {
                 let Some(created) = self.view.owner(shard).map(|seen| seen.created) else {
@@ -235,19 +282,7 @@ impl Situation<'_> {
                 }
             }
             Some(Local::Owned(fence) | Local::Opening(fence)) => {
-                let handing = match target {
-                    Some(target) if target == self.me => None,
-                    Some(target) if self.view.has_accepted(target, shard) => Some(Handing::Over),
-                    Some(_) => self.leaving.and_then(|leaving| {
-                        if now >= leaving.impatient_at {
-                            return Some(Handing::Over);
-                        }
-                        wake(plan, leaving.impatient_at);
-                        None
-                    }),
-                    None => self.leaving.map(|_| Handing::ToNobody),
-                };
-                if let Some(handing) = handing {
+                if let Some(handing) = handing(plan) {
                     plan.release.push((shard.clone(), *fence, handing));
                 }
             }
@@ -287,6 +322,8 @@ mod tests {
             since: 0,
             streams: None,
             wire: None,
+            worker: None,
+            page: None,
         };
         let owner = OwnerValue { form: FORM, member: me.clone(), since: 0 };
         let list = ShardListValue::grown(&ShardListValue::default(), &[ShardId::new("orders", 0)]);

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::executing::{Departing, Elsewhere, Told};
 use super::jobs::{Desk, Job};
 use super::join::Joined;
+use super::ordinals::Ordinals;
 use super::plan::{Accepting, Leaving, Local, Unclaimed};
 use super::pumps::Pumps;
 use super::roll::Neighbours;
@@ -74,6 +75,8 @@ pub(super) struct Session<'a> {
     listing_wait: Duration,
     /// Our member key has been in the view.
     seen_myself: bool,
+    /// Which shards are whose, where placement is static.
+    ordinals: Option<Ordinals>,
 
     local: HashMap<ShardId, Local>,
     /// The newest fence under which the pumps have had each shard.
@@ -112,6 +115,7 @@ enum Woken {
     Hosted,
     Watch(Option<Result<Changes, StoreError>>),
     Health,
+    Replicas,
     Timer,
 }
 
@@ -150,6 +154,7 @@ impl<'a> Session<'a> {
             watch: Some(watch),
             listing_wait: Duration::ZERO,
             seen_myself: false,
+            ordinals: Ordinals::of(&owners.settings.placing),
             local: HashMap::new(),
             opened: HashMap::new(),
             accepting: HashMap::new(),
@@ -202,7 +207,8 @@ impl<'a> Session<'a> {
         let standing_change = self.renewals.clock().next_change(now.into_std()).map(Instant::from_std);
         let timer = self.next_timer(standing_change);
         let leave = self.leave.clone();
-        let Self { renewals, beats, jobs, departed, neighbours, watch, healthy, leaving, .. } = self;
+        let Self { renewals, beats, jobs, departed, neighbours, watch, healthy, leaving, ordinals, .. } =
+            self;
         tokio::select! {
             biased;
             () = renewals.changed() => Woken::Renewed,
@@ -213,6 +219,7 @@ impl<'a> Session<'a> {
             () = neighbours.changed(), if leaving.is_some() => Woken::Hosted,
             changes = next_changes(watch) => Woken::Watch(changes),
             Ok(()) = healthy.changed() => Woken::Health,
+            () = replicas_changed(ordinals) => Woken::Replicas,
             () = sleep_until(timer) => Woken::Timer,
         }
     }
@@ -247,6 +254,7 @@ impl<'a> Session<'a> {
             Woken::Watch(Some(Err(error))) => self.list_again(Some(error)),
             Woken::Watch(None) => self.list_again(None),
             Woken::Health => self.tell_member(),
+            Woken::Replicas => self.look_soon(),
         }
         None
     }
@@ -266,6 +274,8 @@ impl<'a> Session<'a> {
         self.value.healthy = *self.healthy.borrow_and_update();
         self.value.leaving = self.leaving.is_some();
         self.value_due = true;
+        // By ordinal the view does not show it.
+        self.look_soon();
     }
 
     /// Looks at the view soon, together with what else changes meanwhile.
@@ -286,7 +296,8 @@ impl<'a> Session<'a> {
         self.report.standing = Some(self.standing);
         let lost_at = self.renewals.clock().lost_at();
         self.report.renewed = lost_at.checked_sub(self.report.ttl).map(Instant::from_std);
-        self.report.members = self.view.members().len();
+        // By ordinal nobody knows of others.
+        self.report.members = if self.ordinals.is_some() { 1 } else { self.view.members().len() };
         let me = &self.desk.me;
         let others = || self.view.members().iter().filter(|(id, _)| *id != me);
         self.report.leaving = others().filter(|(_, other)| other.value.leaving).count();
@@ -302,6 +313,14 @@ impl<'a> Session<'a> {
         if **self.status.borrow() != *self.report {
             self.status.send_replace(Arc::new(self.report.clone()));
         }
+    }
+}
+
+/// Until there are more or fewer ordinals; pends where placement is dynamic. Cancel-safe.
+async fn replicas_changed(ordinals: &mut Option<Ordinals>) {
+    match ordinals {
+        Some(ordinals) => ordinals.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -58,6 +58,13 @@ pub struct MemberValue {
     /// How records come to it from other owners; absent: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire: Option<WireValue>,
+    /// What only one process at a time can call itself: a pod's uid, or the id of a locked data directory. The next one
+    /// of that name proves that this one is dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// Address and port at which it says what it does; absent: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
 }
 
 /// How a member speaks with others.

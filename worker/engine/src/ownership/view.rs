@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use keyweir_contract::keys::{Key, ObjectPrefix};
 use keyweir_core::placement::{Candidate, Placeable};
-use keyweir_core::{MemberId, ShardId};
+use keyweir_core::{MemberId, Ordinal, ShardId};
 use serde::de::DeserializeOwned;
 
 use super::values::{self, MemberValue, ObjectValue, OwnerValue, ReleaseValue, ShardListValue};
@@ -86,6 +86,10 @@ impl View {
             Some(Key::Member(member)) => member_and(&member, seen(entry)).map(|(member, value)| {
                 self.members.insert(member, value);
             }),
+            Some(Key::Ordinal(ordinal)) => seen(entry).map(|value| {
+                let LeaseId(lease) = entry.lease.unwrap_or(LeaseId(0));
+                self.members.insert(Ordinal(ordinal).member(format_args!("{lease:x}")), value);
+            }),
             Some(Key::Owner(shard)) => shard_and(&shard, seen(entry)).map(|(shard, value)| {
                 self.owners.insert(shard, value);
             }),
@@ -115,6 +119,7 @@ impl View {
             Some(Key::Member(member)) => {
                 member.parse().ok().and_then(|member: MemberId| self.members.remove(&member));
             }
+            Some(Key::Ordinal(ordinal)) => self.members.retain(|member, _| !Ordinal(ordinal).is_of(member)),
             Some(Key::Owner(shard)) => {
                 shard.parse().ok().and_then(|shard: ShardId| self.owners.remove(&shard));
             }

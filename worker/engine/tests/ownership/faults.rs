@@ -155,6 +155,18 @@ async fn a_prefix_of_another_object_is_refused() {
     assert_eq!(fleet.truth.loads().get(&stranger), None);
 }
 
+/// Nobody has promised that names differ: what counts is the incarnation.
+#[tokio::test(start_paused = true)]
+async fn two_members_of_one_name_share_and_repeat_nothing() {
+    let mut fleet = Fleet::new(6);
+    let twins = [fleet.join_as(settings("twin")), fleet.join_as(settings("twin"))];
+    fleet.settled(SOON).await;
+    assert_eq!(twins.map(|twin| fleet.truth.loads()[&twin]), [3, 3]);
+    fleet.leave(twins[0]).await;
+    fleet.settled(SOON).await;
+    assert_eq!(fleet.truth.loads()[&twins[1]], 6);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_object_that_was_made_anew_goes_on_where_the_deleted_one_was() {
     let mut fleet = Fleet::new(3);

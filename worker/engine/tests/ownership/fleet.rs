@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_contract::keys::ObjectPrefix;
-use keyweir_engine::ownership::{LeaseCheckpoints, Neighbours, Owners, OwnershipSnapshot, Settings};
+use keyweir_engine::ownership::{LeaseCheckpoints, Neighbours, Owners, OwnershipSnapshot, Placing, Settings};
 use keyweir_engine::ports::StartAt;
 use keyweir_engine::pump::{DispatchLimit, Ports};
 use keyweir_engine::testing::fakes::{MemoryLeaseClient, MemoryLeases, MemoryLog, MemoryProducer};
@@ -50,9 +50,11 @@ pub(crate) fn settings(uid: &str) -> Settings {
         prefix: prefix(),
         object_uid: "uid-1".into(),
         member_uid: uid.into(),
+        placing: Placing::Dynamic,
         sole_incarnation: false,
         address: None,
         wire: None,
+        page: None,
         capacity: 1,
         zone: None,
         ttl: TTL,

@@ -35,6 +35,36 @@ async fn a_joining_member_takes_its_share_and_nothing_else_moves() {
     }
 }
 
+/// U30: who leaves while shards are on their way to it is forgotten, its companion is not, and balance goes on.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_leaves_while_it_is_to_receive_is_forgotten_and_no_other() {
+    let accepts = "/keyweir/shop/orders/live/accepts/";
+    let mut fleet = Fleet::new(12);
+    let owners = [fleet.join(), fleet.join()];
+    fleet.settled(SOON).await;
+    // They see late that somebody has accepted.
+    for owner in owners {
+        fleet.member(owner).client.set_latency(Duration::from_millis(900));
+    }
+    fleet.truth.reset();
+    let (leaver, stayer) = (fleet.join(), fleet.join());
+    let accepted = |fleet: &Fleet, process: usize| {
+        let named = format!("{accepts}pod-{process}.");
+        let standing = fleet.store.standing(accepts);
+        standing.entries.iter().filter(|entry| entry.key.starts_with(&named)).count()
+    };
+    let until = Instant::now() + SOON;
+    while accepted(&fleet, leaver) == 0 || accepted(&fleet, stayer) == 0 {
+        assert!(Instant::now() < until, "both have accepted something");
+        sleep(Duration::from_millis(1)).await;
+    }
+    fleet.leave(leaver).await;
+    assert_eq!(accepted(&fleet, leaver), 0, "nothing is on its way to it any more");
+    fleet.settled(Duration::from_secs(10)).await;
+    assert_eq!(fleet.truth.loads()[&stayer], 4);
+    assert_eq!(fleet.store.standing(accepts).entries.len(), 0, "and nothing is left of it");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leaving_member_hands_over_before_it_goes() {
     let mut fleet = Fleet::new(12);

@@ -161,6 +161,8 @@ pub(super) fn value(number: usize) -> MemberValue {
         since: 0,
         streams: None,
         wire: Some(WireValue { oldest, newest, handlers: "h".into() }),
+        worker: None,
+        page: None,
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use keyweir_contract::keys::Key;
 use keyweir_core::{ShardId, Standing};
 use tokio::time::Instant;
 
@@ -115,13 +114,16 @@ impl Session<'_> {
     fn write_member(&mut self) {
         self.value_due = false;
         self.value_under_way = true;
-        let key = self.desk.prefix.key(&Key::Member(self.desk.me.to_string()));
+        let key = self.settings.member_key(&self.desk.me);
         let put = Transaction::new().put(key, write(&self.value), self.desk.lease);
         let store = self.desk.store.clone();
         self.start(async move { Job::Wrote(store.commit(put).await) });
     }
 
     fn carry_out_the_plan(&mut self, now: Instant) {
+        if let Some(ordinals) = &mut self.ordinals {
+            ordinals.place(self.view.list());
+        }
         let situation = Situation {
             view: &self.view,
             me: &self.desk.me,
@@ -130,7 +132,10 @@ impl Session<'_> {
             accepting: &self.accepting,
             leaving: self.leaving,
         };
-        let plan = situation.plan(&mut self.unclaimed, now);
+        let plan = match &self.ordinals {
+            None => situation.plan(&mut self.unclaimed, now),
+            Some(ordinals) => situation.plan_by_ordinal(ordinals, *self.healthy.borrow()),
+        };
         (self.report.unowned, self.report.shards) = (plan.unowned, plan.shards);
         if let Some(at) = plan.wake {
             self.look_by(at);

@@ -109,7 +109,8 @@ impl Session<'_> {
         self.hindrances.clear(&About::View);
         self.look_soon();
         self.neighbours.tell(&self.desk.me, &self.view);
-        let present = self.view.members().contains_key(&self.desk.me);
+        // By ordinal nobody watches members: the lease alone tells.
+        let present = self.ordinals.is_some() || self.view.members().contains_key(&self.desk.me);
         if self.seen_myself && !present {
             tracing::warn!("the key of this member is gone");
             return Some(End::Lost);
@@ -292,11 +293,13 @@ impl Session<'_> {
         let list = known.map(|list| list.value.clone()).unwrap_or_default();
         let members: Option<Vec<_>> =
             self.view.members().values().map(|member| member.value.streams.as_deref()).collect();
+        // By ordinal the first one says for all what is read no longer: of a changed manifest it learns last.
+        let others_read_on = self.ordinals.as_ref().is_some_and(|ordinals| !ordinals.is_first());
         // While one of them does not say what it reads, nothing leaves.
         let is_named = |name: &str| {
             let named = |streams: &&[String]| streams.iter().any(|stream| stream == name);
             let read_here = found.iter().any(|shard| *shard.stream == *name);
-            read_here || members.as_ref().is_none_or(|members| members.iter().any(named))
+            read_here || others_read_on || members.as_ref().is_none_or(|members| members.iter().any(named))
         };
         let grown = ShardListValue::grown(&list, &found);
         let left = grown.as_ref().unwrap_or(&list).without_unnamed(is_named);
