@@ -25,7 +25,7 @@ use tracing::warn;
 use super::{
     FIELD_MANAGER,
     memory::{self, Memory, mark},
-    objects::{Applied, COST, MeterObjects, Objects, PurgeObjects, Workload},
+    objects::{Applied, Mark, MeterObjects, Objects, PurgeObjects, Workload},
     owner::Owner,
 };
 
@@ -135,9 +135,9 @@ pub async fn apply(
     if sweep == Sweep::Orphans && writer.predecessor_remains(&objects.workload).await? {
         return Ok(Applied { workload: None });
     }
+    writer.mark(&objects.marks).await;
     let workload = match objects.workload {
         Workload::Deployment(desired) => {
-            writer.mark(&objects.costs).await;
             let applied = writer.put(&*desired).await?;
             marks.push(mark(&applied));
             Workload::Deployment(Box::new(applied))
@@ -151,6 +151,9 @@ pub async fn apply(
     memory.keep(owner.uid(), print, marks);
     Ok(Applied { workload: Some(workload) })
 }
+
+/// How a StatefulSet starts its pods unless it says otherwise.
+const ONE_AFTER_ANOTHER: &str = "OrderedReady";
 
 struct Writer<'a> {
     client: &'a Client,
@@ -187,12 +190,13 @@ impl Writer<'_> {
         put(self.client, &self.owner.namespace, desired).await
     }
 
-    /// Says of pods what it costs that they go. A pod that can't be marked goes by chance: no reason to keep all.
-    async fn mark(&self, costs: &[(String, i32)]) {
+    /// Marks pods. One that can't be marked goes by chance, or hears of its number a little later: no reason to keep all.
+    async fn mark(&self, marks: &[Mark]) {
         let pods = Api::<Pod>::namespaced(self.client.clone(), &self.owner.namespace);
         let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        for (pod, cost) in costs {
-            let patch = Patch::Merge(json!({"metadata": {"annotations": {COST: cost.to_string()}}}));
+        for Mark { pod, annotation, value } in marks {
+            let annotation = *annotation;
+            let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation: value}}}));
             match pods.patch_metadata(pod, &by, &patch).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
@@ -226,7 +230,26 @@ impl Writer<'_> {
             Workload::Deployment(_) => (&own, &[]),
             Workload::StatefulSet(_) => (&[], &own),
         };
-        Ok(self.keep_only::<Deployment>(deployment).await? | self.keep_only::<StatefulSet>(set).await?)
+        let others =
+            self.keep_only::<Deployment>(deployment).await? | self.keep_only::<StatefulSet>(set).await?;
+        Ok(others | self.replaces_set(wanted).await?)
+    }
+
+    /// How the pods of a StatefulSet are started can't be changed: one that does it in another way ends first.
+    async fn replaces_set(&self, wanted: &Workload) -> Result<bool, ApplyError> {
+        let Workload::StatefulSet(wanted) = wanted else { return Ok(false) };
+        let Some(found) = self.get::<StatefulSet>().await? else { return Ok(false) };
+        let policy = |set: &StatefulSet| {
+            let said = set.spec.as_ref().and_then(|spec| spec.pod_management_policy.clone());
+            said.unwrap_or_else(|| ONE_AFTER_ANOTHER.to_owned())
+        };
+        if policy(&found) == policy(wanted) {
+            return Ok(false);
+        }
+        let api = Api::<StatefulSet>::namespaced(self.client.clone(), &self.owner.namespace);
+        let failed = |source| ApplyError::Prune { kind: "StatefulSet".to_owned(), source };
+        delete(&api, &found.name_any()).await.map_err(failed)?;
+        Ok(true)
     }
 
     /// Deletes the owner's objects of a kind that are not among these; says whether there were any.

@@ -11,6 +11,21 @@ use k8s_openapi::api::{
 /// Annotation of pods: the lower, the sooner it goes when there are to be fewer.
 pub const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
+/// Annotation of pods with ordinals: how many there are to be. It is there to be changed: a node looks at a pod's ConfigMap
+/// at once when the pod changes, and else within a minute.
+pub const REPLICAS: &str = "keyweir.io/replicas";
+
+/// An annotation for one pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The pod.
+    pub pod: String,
+    /// The annotation.
+    pub annotation: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
 /// All objects of one owner, desired.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Objects {
@@ -28,8 +43,8 @@ pub struct Objects {
     pub disruption_budget: PodDisruptionBudget,
     /// Who may reach the pods, where that is limited.
     pub network_policy: Option<NetworkPolicy>,
-    /// What it costs that a pod goes, where some are to go.
-    pub costs: Vec<(String, i32)>,
+    /// What pods are marked with before their number changes.
+    pub marks: Vec<Mark>,
     /// What keeps the pods.
     pub workload: Workload,
 }
@@ -39,8 +54,8 @@ pub struct Objects {
 pub enum Workload {
     /// Any number of members that share the work.
     Deployment(Box<Deployment>),
-    /// One worker at most, which needs no coordination: a StatefulSet never starts the second before the
-    /// first has ended.
+    /// Workers with ordinals; or one at most, which needs no coordination: a StatefulSet never starts a pod before the
+    /// one before it of the same name has ended.
     StatefulSet(Box<StatefulSet>),
 }
 

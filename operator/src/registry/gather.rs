@@ -197,11 +197,14 @@ pub fn gather(name: &str, shared: bool, said: Vec<Said>) -> Picture {
         (*lag, *seconds) = (newer(*lag, shard.lag), newer(*seconds, shard.lag_seconds));
     }
     let fleet = answers.iter().filter_map(|answer| answer.fleet).max_by_key(|fleet| fleet.shards);
+    // By ordinal a member knows of itself only.
+    let heard = answers.iter().filter(|answer| answer.fleet.is_some()).count();
+    let heard = i32::try_from(heard).unwrap_or(i32::MAX);
     let own = i32::try_from(lags.len()).unwrap_or(i32::MAX);
     let (members, shards) = match fleet {
         Some(fleet) => {
             let owned = fleet.shards - fleet.unowned;
-            (Some(fleet.members), Some(ShardsStatus { total: fleet.shards, owned }))
+            (Some(fleet.members.max(heard)), Some(ShardsStatus { total: fleet.shards, owned }))
         }
         None if shared => (None, None),
         None => (Some(1), Some(ShardsStatus { total: own, owned: own })),

@@ -7,6 +7,7 @@ mod leader;
 mod meters;
 mod network;
 mod objects;
+mod ordinals;
 mod purge;
 mod rbac;
 mod reconcile;

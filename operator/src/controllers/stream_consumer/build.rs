@@ -39,10 +39,11 @@ pub fn build(valid: &ValidStreamConsumer) -> Objects {
             .reached_by
             .as_ref()
             .map(|from| network_policy(valid.owner.metadata(), &valid.owner.labels, from, valid.pod.speaks)),
-        costs: valid.costs.clone(),
+        marks: valid.marks.clone(),
         workload: match valid.membership {
             Membership::Shared => Workload::Deployment(Box::new(deployment(valid))),
-            Membership::Single => Workload::StatefulSet(Box::new(stateful_set(valid))),
+            Membership::ByOrdinal => Workload::StatefulSet(Box::new(ordinals(valid))),
+            Membership::Single => Workload::StatefulSet(Box::new(stateful_set(valid, valid.replicas.min(1)))),
         },
     }
 }
@@ -69,11 +70,21 @@ fn deployment(valid: &ValidStreamConsumer) -> Deployment {
     }
 }
 
-fn stateful_set(valid: &ValidStreamConsumer) -> StatefulSet {
+/// Pods with ordinals wait for each other neither to start nor to end: each has its own shards.
+fn ordinals(valid: &ValidStreamConsumer) -> StatefulSet {
+    let mut set = stateful_set(valid, valid.replicas);
+    if let Some(spec) = &mut set.spec {
+        spec.pod_management_policy = Some("Parallel".to_owned());
+        spec.min_ready_seconds = Some(MIN_READY_SECONDS);
+    }
+    set
+}
+
+fn stateful_set(valid: &ValidStreamConsumer, replicas: i32) -> StatefulSet {
     StatefulSet {
         metadata: valid.owner.metadata(),
         spec: Some(StatefulSetSpec {
-            replicas: Some(valid.replicas.min(1)),
+            replicas: Some(replicas),
             selector: valid.owner.labels.selector(),
             service_name: Some(valid.owner.child.to_string()),
             template: valid.template(),

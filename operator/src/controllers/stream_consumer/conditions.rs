@@ -196,14 +196,14 @@ impl View<'_> {
     fn coordination(&self, set: &mut Conditions) {
         match (self.valid.membership, self.said_of("coordination")) {
             (Membership::Single, _) => set.set(condition::COORDINATION, Truth::True, "NotRequired", ""),
-            (Membership::Shared, Some(trouble)) => {
+            (_, Some(trouble)) => {
                 let text = shortened(trouble.text.clone());
                 set.set(condition::COORDINATION, Truth::False, &trouble.reason, text);
             }
-            (Membership::Shared, None) if self.progress.ready > 0 => {
+            (_, None) if self.progress.ready > 0 => {
                 set.set(condition::COORDINATION, Truth::True, "Connected", "");
             }
-            (Membership::Shared, None) => {
+            (_, None) => {
                 set.set(condition::COORDINATION, Truth::Unknown, "NoReadyMember", NOBODY);
             }
         }

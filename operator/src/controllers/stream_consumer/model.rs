@@ -11,7 +11,7 @@ use keyweir_contract::{
 
 use super::{dereference::Earlier, lagging::LagThreshold};
 use crate::{
-    cluster::{apply::Sweep, owner::Owner},
+    cluster::{apply::Sweep, objects::Mark, owner::Owner},
     meters::Metered,
     registry::{Name, Subject},
     scaling::decide::Plan,
@@ -39,8 +39,8 @@ pub struct ValidStreamConsumer {
     pub metered: Option<Metered>,
     /// Whether an autoscaler asks for its lag.
     pub lag_is_asked_for: bool,
-    /// What it costs that a pod goes, where some are to go.
-    pub costs: Vec<(String, i32)>,
+    /// What pods are marked with before their number changes.
+    pub marks: Vec<Mark>,
     /// How they are replaced.
     pub rollout: Rollout,
     /// From when on it is too far behind.
@@ -60,7 +60,7 @@ impl ValidStreamConsumer {
             host: format!("{}.{}.svc", self.owner.child, self.owner.namespace),
             name: self.name(),
             uid: self.owner.uid().to_owned(),
-            shared: self.membership == Membership::Shared,
+            shared: self.membership != Membership::Single,
             replicas: self.replicas,
             metered: self.metered.is_some(),
             // Who is asked to stand still is not made more or fewer.
@@ -107,8 +107,10 @@ impl ValidStreamConsumer {
 /// How members meet, and so which workload keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Membership {
-    /// In etcd: any number of them.
+    /// In etcd: any number of them, all alike.
     Shared,
+    /// In etcd, each with an ordinal of its own.
+    ByOrdinal,
     /// Nowhere: one at most.
     Single,
 }

@@ -1,6 +1,6 @@
 //! From what was found to what can be built. Pure, and the only place where a user can be wrong.
 
-use k8s_openapi::api::core::v1::{Container, LocalObjectReference};
+use k8s_openapi::api::core::v1::{Container, LocalObjectReference, Pod};
 use keyweir_contract::{
     ByteSize,
     bytes::ByteSizeError,
@@ -23,7 +23,11 @@ use super::{
     model::{Membership, Nouns, Rollout, ValidStreamConsumer},
 };
 use crate::{
-    cluster::{apply::Sweep, owner::Owner},
+    cluster::{
+        apply::Sweep,
+        objects::{COST, Mark, REPLICAS},
+        owner::Owner,
+    },
     meters::{Meter, Metered},
     registry::gather::Load,
     scaling::{
@@ -111,7 +115,7 @@ pub fn validate(found: &Found, settings: &Settings) -> Result<ValidStreamConsume
         pod,
         membership,
         replicas: spec.replicas,
-        costs: costs(&found.pods, loads(found), spec.replicas),
+        marks: marks(found, membership, spec.replicas),
         metered: metered(found, &config, spec, of_source, settings),
         lag_is_asked_for: spec.scaling.mode == ScalingMode::External,
         scaling: scaling(spec)?,
@@ -178,6 +182,20 @@ fn kept(found: &Found, consumer: &StreamConsumer, pod: &WorkerPod) -> Option<Ear
     (same && says(RESTARTED_AT) == pod.restarted_at.as_ref()).then(|| earlier.clone())
 }
 
+/// Before there are fewer pods, the idlest are marked to go. Of pods with ordinals the last ones go; all are told how many
+/// there are to be.
+fn marks(found: &Found, membership: Membership, replicas: i32) -> Vec<Mark> {
+    let marked = |pod, annotation, value: i32| Mark { pod, annotation, value: value.to_string() };
+    if membership != Membership::ByOrdinal {
+        let costs = costs(&found.pods, loads(found), replicas).into_iter();
+        return costs.map(|(pod, cost)| marked(pod, COST, cost)).collect();
+    }
+    let known =
+        |pod: &Pod| pod.annotations().get(REPLICAS).is_some_and(|known| *known == replicas.to_string());
+    let untold = found.pods.iter().filter(|pod| !known(pod));
+    untold.map(|pod| marked(pod.name_any(), REPLICAS, replicas)).collect()
+}
+
 /// How busy its workers were when they were last asked.
 fn loads(found: &Found) -> &[Load] {
     found.known.picture.as_ref().map_or(&[], |picture| &picture.loads)
@@ -236,6 +254,7 @@ fn keeps_data(config: &WorkerConfig, spec: &StreamConsumerSpec) -> bool {
 /// One worker at most where members can't meet.
 fn membership(config: &WorkerConfig, spec: &StreamConsumerSpec) -> Result<Membership, Refusal> {
     match config.fixed.coordination {
+        Coordination::Etcd(_) if config.fixed.coordination.is_static() => Ok(Membership::ByOrdinal),
         Coordination::Etcd(_) => Ok(Membership::Shared),
         Coordination::None if spec.replicas <= 1 => Ok(Membership::Single),
         Coordination::None => Err(Refusal::of_spec(
