@@ -4,17 +4,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyweir_contract::WorkerConfig;
+use keyweir_contract::endpoints::EtcdEndpoint;
 use keyweir_contract::keys::{Key, ObjectPrefix};
 use keyweir_core::checkpoint::{Checkpoint, DecodeError};
-use keyweir_core::{Fence, MemberId, Offset, ShardId};
+use keyweir_core::slots::key_hash;
+use keyweir_core::{Fence, MemberId, Offset, ShardId, Slot, SlotMap};
 use keyweir_engine::ownership::values::MemberValue;
 use keyweir_engine::ownership::{Seen, View};
 use keyweir_engine::ports::{Bounds, LeaseStore, Listing, Source, StoreError};
 use serde::Serialize;
 
 use crate::wiring;
+
+/// How long an etcd that no manifest names may think about it.
+const ASK: Duration = Duration::from_secs(5);
 
 /// Why nobody knows.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +54,30 @@ pub struct Roster {
     pub shards: Vec<ShardRow>,
     /// Keys under the object's prefix that are not Keyweir's.
     pub foreign: Vec<String>,
+    /// Who executes the records of a key, where keys are routed.
+    #[serde(skip)]
+    pub targets: Option<SlotMap>,
+    /// Where owners say how many records they have in flight, and under which fence.
+    #[serde(skip)]
+    pub pages: Vec<Page>,
+}
+
+/// Where the owner of a shard says what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// `topic/partition`.
+    pub shard: String,
+    /// The fence of the present tenure.
+    pub fence: String,
+    /// `address:port`.
+    pub address: String,
+}
+
+impl Roster {
+    /// The member that executes the records of this key; `None` = keys are not routed, or there is nobody.
+    pub fn target(&self, key: &[u8]) -> Option<&MemberId> {
+        self.targets.as_ref()?.member(Slot::of(key_hash(key)))
+    }
 }
 
 /// One live member.
@@ -102,6 +132,9 @@ pub struct ShardRow {
     /// Records behind the durable frontier, those in flight included; absent: the source did not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
+    /// Records that its owner has taken and not completed, if it was asked and answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u64>,
     /// Why its checkpoint can't be read, or why it was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -113,13 +146,36 @@ pub async fn look(config: &WorkerConfig) -> Result<Roster, RosterError> {
     let Some(fleet) = wiring::fleet(config) else {
         return Err(RosterError::Alone { object });
     };
+    look_at(object, fleet, wiring::source(config)).await
+}
+
+/// The same of the object of that namespace and name, by its etcd alone: nobody knows its source then.
+pub async fn look_up(
+    endpoints: Vec<String>,
+    prefix: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Roster, RosterError> {
+    let endpoint = EtcdEndpoint { endpoints, tls: None, login: None };
+    let fleet = wiring::fleet_at(endpoint, ASK, ObjectPrefix::new(prefix, namespace, name));
+    look_at(format!("{namespace}/{name}"), fleet, None).await
+}
+
+async fn look_at(
+    object: String,
+    fleet: wiring::Fleet,
+    source: Option<Arc<dyn Source>>,
+) -> Result<Roster, RosterError> {
     let read = read(fleet.store.as_ref(), &fleet.prefix).await;
     let (view, checkpoints) = read.map_err(|source| RosterError::Store { object: object.clone(), source })?;
-    let lags = lags(wiring::source(config), &checkpoints, &view).await;
+    let lags = lags(source, &checkpoints, &view).await;
+    let routed = view.members().values().any(|member| member.value.wire.is_some());
     Ok(Roster {
         members: members(&view),
         shards: shards(&view, &checkpoints, &lags),
         foreign: view.foreign().iter().cloned().collect(),
+        targets: routed.then(|| SlotMap::place(&view.candidates())),
+        pages: pages(&view),
         object,
     })
 }
@@ -159,6 +215,16 @@ async fn lags(source: Option<Arc<dyn Source>>, stored: &Stored, view: &View) -> 
     ids.into_iter().zip(bounds).map(behind).collect()
 }
 
+fn pages(view: &View) -> Vec<Page> {
+    let epoch = view.object().map_or(0, |object| object.value.epoch);
+    let page = |id: ShardId| {
+        let owner = view.owner(&id)?;
+        let address = view.members().get(&owner.value.member)?.value.page.clone()?;
+        Some(Page { shard: id.to_string(), fence: Fence::new(epoch, owner.created).to_string(), address })
+    };
+    view.placeables().into_iter().filter_map(|shard| page(shard.id)).collect()
+}
+
 fn members(view: &View) -> Vec<MemberRow> {
     let mut owned: BTreeMap<MemberId, usize> = BTreeMap::new();
     for member in view.placeables().into_iter().filter_map(|shard| shard.owner) {
@@ -193,6 +259,7 @@ fn shards(view: &View, stored: &Stored, lags: &BTreeMap<ShardId, u64>) -> Vec<Sh
             elsewhere: view.releases(&id).map(|(_, release)| release.executing.len()).sum(),
             crash_takeovers: known.map_or(0, |known| known.crash_takeovers),
             lag: lags.get(&id).copied(),
+            in_flight: None,
             trouble: unread.or_else(|| known.and_then(|known| known.stopped.clone())),
             shard: id.to_string(),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_contract::WorkerConfig;
+use keyweir_contract::endpoints::EtcdEndpoint;
 use keyweir_contract::keys::ObjectPrefix;
 use keyweir_contract::source::{
     Coordination, Delivery, EmbeddedSource, EtcdSource as EtcdConfig, EtcdStart, KafkaSource as KafkaConfig,
@@ -154,13 +155,15 @@ pub(crate) fn fleet(config: &WorkerConfig) -> Option<Fleet> {
     let Coordination::Etcd(etcd) = &config.fixed.coordination else {
         return None;
     };
+    let prefix = ObjectPrefix::new(&etcd.prefix, &config.object.namespace, &config.object.name);
+    Some(fleet_at(etcd.endpoint.clone(), etcd.member_ttl, prefix))
+}
+
+/// Where members meet whose keys begin so.
+pub(crate) fn fleet_at(endpoint: EtcdEndpoint, ttl: Duration, prefix: ObjectPrefix) -> Fleet {
     // A call that takes longer than a third of the TTL is of no use to whoever keeps a lease.
-    let connection = keyweir_etcd::Connection::new(etcd.endpoint.clone(), etcd.member_ttl / 3);
-    Some(Fleet {
-        store: Arc::new(EtcdStore::new(connection)),
-        prefix: ObjectPrefix::new(&etcd.prefix, &config.object.namespace, &config.object.name),
-        ttl: etcd.member_ttl,
-    })
+    let connection = keyweir_etcd::Connection::new(endpoint, ttl / 3);
+    Fleet { store: Arc::new(EtcdStore::new(connection)), prefix, ttl }
 }
 
 /// The cold half of an object's source, to be looked at from outside; `None` = it lies in a data directory.

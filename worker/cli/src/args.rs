@@ -37,7 +37,7 @@ pub(crate) enum Subcommand {
     Parked(ParkedArgs),
     /// Who works on an object: its live members, as etcd says it
     #[command(after_help = MEMBERS_EXAMPLES)]
-    Members(RosterArgs),
+    Members(MembersArgs),
     /// Who owns what, since when, how far behind and how far complete, as etcd says it
     #[command(after_help = SHARDS_EXAMPLES)]
     Shards(RosterArgs),
@@ -253,28 +253,49 @@ What stood behind it is handled again, in order.";
 const MEMBERS_EXAMPLES: &str = "\
 Examples:
   keyweir members -f orders.yaml
+  keyweir members -f orders.yaml --key customer-7        who executes its records, with routing: Key
   keyweir members -f orders.yaml --json | jq .zone
   keyweir members -f orders.yaml --secrets ./secrets     where etcd wants certificates or a login";
 
 const SHARDS_EXAMPLES: &str = "\
 Examples:
   keyweir shards -f orders.yaml
+  keyweir shards --endpoints http://etcd:2379 --object shop/orders          without a manifest
   keyweir shards -f orders.yaml --json | jq 'select(.owner == null)'
   keyweir shards -f orders.yaml --secrets ./secrets      where etcd or Kafka want a login
 
-LAG counts from the durable frontier, AHEAD what is complete above it, ELSEWHERE what still executes at earlier owners.";
+LAG counts from the durable frontier, AHEAD what is complete above it, ELSEWHERE what still executes at earlier owners. IN-FLIGHT is what owners
+themselves say, where they can be reached from here.";
 
 #[derive(Debug, Args)]
 pub(crate) struct RosterArgs {
     /// Manifests
-    #[arg(short, long = "file", value_name = "FILE", required = true)]
+    #[arg(short, long = "file", value_name = "FILE", required_unless_present = "endpoints")]
     pub(crate) files: Vec<PathBuf>,
     /// Directory with <name>/<key> for each Secret, as a pod mounts them
     #[arg(long, value_name = "DIR")]
     pub(crate) secrets: Option<PathBuf>,
+    /// Servers of the etcd where members meet, instead of a manifest; the lag is unknown then
+    #[arg(long, value_name = "URL", value_delimiter = ',', requires = "object", conflicts_with = "files")]
+    pub(crate) endpoints: Vec<String>,
+    /// Which object, with --endpoints
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "endpoints", value_parser = namespaced)]
+    pub(crate) object: Option<(String, String)>,
+    /// What all keys begin with, with --endpoints
+    #[arg(long, value_name = "PATH", default_value = "/keyweir")]
+    pub(crate) prefix: String,
     /// Print a JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MembersArgs {
+    #[command(flatten)]
+    pub(crate) roster: RosterArgs,
+    /// Only the one that executes the records of this key, with `routing: Key`
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
 }
 
 const VERIFY_EXAMPLES: &str = "\
@@ -347,6 +368,12 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("{text:?} is no address: want 127.0.0.1:8080, or 0.0.0.0:8080 to be reached from elsewhere")
     })
+}
+
+fn namespaced(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+    let (namespace, name) = parts.ok_or_else(|| format!("{text:?} is no object: want shop/orders"))?;
+    Ok((namespace.to_owned(), name.to_owned()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

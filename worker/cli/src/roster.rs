@@ -1,5 +1,7 @@
 //! `keyweir members` and `keyweir shards`: who is there and who owns what, as etcd says it.
 
+mod in_flight;
+
 use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,46 +9,79 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use comfy_table::{Table, presets};
 use keyweir_worker::roster::{self, MemberRow, Roster, RosterError, ShardRow};
 
-use crate::args::RosterArgs;
+use crate::args::{MembersArgs, RosterArgs};
 use crate::manifests::{self, Place};
 use crate::{exit, say};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum About {
+enum About {
     Members,
     Shards,
 }
 
-pub(crate) async fn roster(args: &RosterArgs, about: About) -> ExitCode {
-    let place = Place::beside(args.secrets.as_deref());
-    let objects = match manifests::read(&args.files).and_then(|manifests| manifests.render(&place)) {
-        Ok(objects) => objects,
-        Err(mistakes) => return exit::wrong(&mistakes),
+/// Who is there; with a key, who executes its records.
+pub(crate) async fn members(args: &MembersArgs) -> ExitCode {
+    roster(&args.roster, About::Members, args.key.as_deref()).await
+}
+
+/// Who owns what.
+pub(crate) async fn shards(args: &RosterArgs) -> ExitCode {
+    roster(args, About::Shards, None).await
+}
+
+async fn roster(args: &RosterArgs, about: About, key: Option<&str>) -> ExitCode {
+    let rosters = match look(args).await {
+        Ok(rosters) => rosters,
+        Err(code) => return code,
     };
-    for object in &objects {
-        match roster::look(&object.config).await {
-            Ok(roster) => {
-                if let Err(error) = show(&roster, about, args.json) {
-                    return exit::said(Err(error));
-                }
-            }
-            Err(error @ RosterError::Alone { .. }) => {
-                exit::failed(&error);
+    for mut roster in rosters {
+        if let Some(key) = key {
+            let Some(target) = roster.target(key.as_bytes()).map(ToString::to_string) else {
+                let object = &roster.object;
+                say::err(format_args!(
+                    "keyweir: {object} routes no keys: a record is handled where its partition is read; remove --key, or set \
+                     spec.routing: Key and start workers"
+                ));
                 return ExitCode::from(exit::WRONG);
-            }
-            Err(error) => return exit::failed(&error),
+            };
+            roster.members.retain(|row| row.member == target);
+        }
+        if about == About::Shards {
+            in_flight::ask_owners(&mut roster).await;
+        }
+        if let Err(error) = show(&roster, about, args.json) {
+            return exit::said(Err(error));
         }
     }
     ExitCode::SUCCESS
+}
+
+/// What etcd says of the objects that were named.
+async fn look(args: &RosterArgs) -> Result<Vec<Roster>, ExitCode> {
+    let told = |error: RosterError| {
+        let code = exit::failed(&error);
+        if matches!(error, RosterError::Alone { .. }) { ExitCode::from(exit::WRONG) } else { code }
+    };
+    if let Some((namespace, name)) = &args.object {
+        let roster = roster::look_up(args.endpoints.clone(), &args.prefix, namespace, name).await;
+        return Ok(vec![roster.map_err(told)?]);
+    }
+    let place = Place::beside(args.secrets.as_deref());
+    let objects = manifests::read(&args.files).and_then(|manifests| manifests.render(&place));
+    let mut rosters = Vec::new();
+    for object in objects.map_err(|mistakes| exit::wrong(&mistakes))? {
+        rosters.push(roster::look(&object.config).await.map_err(told)?);
+    }
+    Ok(rosters)
 }
 
 fn show(roster: &Roster, about: About, json: bool) -> io::Result<()> {
     match (about, json) {
         (About::Members, true) => roster.members.iter().try_for_each(line)?,
         (About::Shards, true) => roster.shards.iter().try_for_each(line)?,
-        (About::Members, false) => say::out(members(roster, now()))?,
-        (About::Shards, false) => say::out(shards(roster, now()))?,
+        (About::Members, false) => say::out(member_table(roster, now()))?,
+        (About::Shards, false) => say::out(shard_table(roster, now()))?,
     }
     for key in &roster.foreign {
         say::err(format_args!("keyweir: a foreign value stands under the object's prefix: {key}"));
@@ -64,7 +99,7 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-fn members(roster: &Roster, now: Duration) -> Table {
+fn member_table(roster: &Roster, now: Duration) -> Table {
     let mut table = table(["MEMBER", "SINCE", "SHARDS", "CAPACITY", "STATE", "ZONE", "VERSION"]);
     for MemberRow { member, since, shards, capacity, healthy, leaving, zone, program } in &roster.members {
         let state = match (leaving, healthy) {
@@ -85,18 +120,42 @@ fn members(roster: &Roster, now: Duration) -> Table {
     table
 }
 
-fn shards(roster: &Roster, now: Duration) -> Table {
-    let header =
-        ["SHARD", "OWNER", "SINCE", "LAG", "FRONTIER", "AHEAD", "FAILED", "ELSEWHERE", "FENCE", "TROUBLE"];
+fn shard_table(roster: &Roster, now: Duration) -> Table {
+    let header = [
+        "SHARD",
+        "OWNER",
+        "SINCE",
+        "LAG",
+        "IN-FLIGHT",
+        "FRONTIER",
+        "AHEAD",
+        "FAILED",
+        "ELSEWHERE",
+        "FENCE",
+        "TROUBLE",
+    ];
     let mut table = table(header);
     for row in &roster.shards {
-        let ShardRow { shard, owner, since, fence, frontier, ahead, failed, elsewhere, lag, trouble, .. } =
-            row;
+        let ShardRow {
+            shard,
+            owner,
+            since,
+            fence,
+            frontier,
+            ahead,
+            failed,
+            elsewhere,
+            lag,
+            in_flight,
+            trouble,
+            ..
+        } = row;
         table.add_row([
             shard.clone(),
             known(owner.as_ref()),
             since.map_or_else(|| "-".to_owned(), |since| age(since, now)),
             known(lag.as_ref()),
+            known(in_flight.as_ref()),
             known(frontier.as_ref()),
             ahead.to_string(),
             failed.to_string(),
@@ -152,12 +211,19 @@ mod tests {
             elsewhere: 0,
             crash_takeovers: 0,
             lag: None,
+            in_flight: None,
             trouble: None,
         };
-        let roster =
-            Roster { object: "shop/orders".to_owned(), members: vec![], shards: vec![row], foreign: vec![] };
-        let text = shards(&roster, Duration::ZERO).to_string();
+        let roster = Roster {
+            object: "shop/orders".into(),
+            members: vec![],
+            shards: vec![row],
+            foreign: vec![],
+            targets: None,
+            pages: vec![],
+        };
+        let text = shard_table(&roster, Duration::ZERO).to_string();
         let words: Vec<&str> = text.lines().nth(1).unwrap_or_default().split_whitespace().collect();
-        assert_eq!(words, ["orders/3", "-", "-", "-", "-", "0", "0", "0", "-", "-"]);
+        assert_eq!(words, ["orders/3", "-", "-", "-", "-", "-", "0", "0", "0", "-", "-"]);
     }
 }
