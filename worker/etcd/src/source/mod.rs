@@ -15,6 +15,10 @@
 //! - **Compaction.** Where it does not, the path is listed as it stands now, and what differs from what the slot knows
 //!   is given: new and changed keys, and deletions. In between, changes are lost to `Every`, and are none of `Latest`'s
 //!   business.
+//!   What no listing can find is a key of which nothing is left anywhere: one that was created, handled and deleted since
+//!   the last durable checkpoint, by a worker that crashed, where the history is compacted before the slot is read
+//!   again. To tell its deletion, each key would have to be noted durably before it is first handled: a write to etcd
+//!   for each, ahead of the handler. A crash goes back to the checkpoint, and there the key was never given.
 //! - **Back-pressure.** What is read ahead of the engine is bounded by `watchBuffer` changes and a number of bytes; beyond
 //!   it etcd keeps the changes. A slot that is paused is passed over and read again.
 //! - **Paths** are what lies below them: the keys of `/a/b` begin with `/a/b/`.
