@@ -280,7 +280,7 @@ impl Etcd {
     ///
     /// # Errors
     /// When the server refuses.
-    pub fn put(&self, key: &str, value: &str) -> Result<i64, EtcdError> {
+    pub fn put(&self, key: &str, value: impl AsRef<[u8]>) -> Result<i64, EtcdError> {
         let answer = self.call(PUT, &put_body(key, value))?;
         Ok(revision_of(&answer).unwrap_or_default())
     }
@@ -371,8 +371,8 @@ fn prefix_end(prefix: &[u8]) -> Vec<u8> {
 pub(crate) const PUT: &str = "/v3/kv/put";
 
 /// What writes a key.
-pub(crate) fn put_body(key: &str, value: &str) -> Value {
-    json!({"key": base64(key.as_bytes()), "value": base64(value.as_bytes())})
+pub(crate) fn put_body(key: &str, value: impl AsRef<[u8]>) -> Value {
+    json!({"key": base64(key.as_bytes()), "value": base64(value.as_ref())})
 }
 
 /// The store's revision after a call, by its answer.

@@ -10,16 +10,24 @@ mod etcd_source;
 mod faults;
 #[path = "fleet/killer.rs"]
 mod killer;
+#[path = "fleet/kills.rs"]
+mod kills;
+#[path = "fleet/live.rs"]
+mod live;
 #[path = "fleet/meter.rs"]
 mod meter;
 #[path = "fleet/moves.rs"]
 mod moves;
+#[path = "fleet/ordinals.rs"]
+mod ordinals;
 #[path = "fleet/purge.rs"]
 mod purge;
 #[path = "fleet/roster.rs"]
 mod roster;
 #[path = "fleet/routing.rs"]
 mod routing;
+#[path = "fleet/troubles.rs"]
+mod troubles;
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
-//! A link that can be cut: a forwarder between one worker and a server, as a network that loses every packet of one
+//! A link that can be cut or slow: a forwarder between workers and a server, as a network that loses every packet of one
 //! pod would be. Cut, open connections hang and new ones are not answered.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::ports::{LOOPBACK, Port};
@@ -23,6 +23,8 @@ pub struct Link {
 struct State {
     cut: AtomicBool,
     closed: AtomicBool,
+    /// How long each piece takes on its way, in milliseconds.
+    slow: AtomicU64,
 }
 
 impl Link {
@@ -61,6 +63,12 @@ impl Link {
         self.state.cut.store(true, Ordering::Relaxed);
     }
 
+    /// From now on everything takes that long on its way, in either direction.
+    pub fn slow(&self, takes: Duration) {
+        let millis = u64::try_from(takes.as_millis()).unwrap_or(u64::MAX);
+        self.state.slow.store(millis, Ordering::Relaxed);
+    }
+
     /// Everything passes again, late.
     pub fn mend(&self) {
         self.state.cut.store(false, Ordering::Relaxed);
@@ -93,6 +101,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &State) {
     let mut bytes = [0; 16 * 1024];
     loop {
         let read = from.read(&mut bytes).unwrap_or(0);
+        std::thread::sleep(Duration::from_millis(state.slow.load(Ordering::Relaxed)));
         state.wait();
         if read == 0 || to.write_all(&bytes[..read]).is_err() {
             let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{FleetError, program};
+use super::{Fleet, FleetError, program};
 use crate::http::http;
 use crate::ports::Port;
 use crate::process::Process;
@@ -44,5 +44,19 @@ impl Meter {
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
         self.process.log_tail(lines)
+    }
+}
+
+impl Fleet {
+    /// Starts a meter for this object.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn meter(&self) -> Result<Meter, FleetError> {
+        let objects = self.dir.path().join("objects");
+        std::fs::create_dir_all(&objects).map_err(FleetError::Prepare)?;
+        let file = objects.join(format!("{}.json", self.name));
+        std::fs::write(file, self.config.to_string()).map_err(FleetError::Prepare)?;
+        Meter::start(self.dir.path(), &objects)
     }
 }

@@ -10,9 +10,11 @@
 mod changes;
 mod error;
 mod link;
+mod live;
 mod load;
 mod meter;
 mod proof;
+mod space;
 mod timeline;
 mod worker;
 mod writes;
@@ -33,6 +35,7 @@ pub use load::unix_millis;
 pub use load::{Load, Sent};
 pub use meter::Meter;
 pub use proof::{Broken, Findings};
+pub use space::Space;
 pub use timeline::{Latencies, Timeline};
 pub use worker::Worker;
 pub use writes::Writes;
@@ -52,10 +55,14 @@ pub struct FleetOptions {
     pub partitions: i32,
     /// How long a silent member counts as alive, as a manifest says it (`2s`).
     pub member_ttl: &'static str,
+    /// By which rule shards find their workers, as a manifest says it.
+    pub placement: &'static str,
     /// The handler, as a manifest says it.
     pub handler: Value,
     /// More of the manifest's `spec`.
     pub spec: Value,
+    /// Whether workers write every step down for `keyweir verify`: a benchmark would measure that.
+    pub event_logs: bool,
 }
 
 impl Default for FleetOptions {
@@ -63,8 +70,10 @@ impl Default for FleetOptions {
         Self {
             partitions: 8,
             member_ttl: "2s",
+            placement: "Dynamic",
             handler: json!({"builtin": {"type": "Delay", "delay": "10ms"}}),
             spec: json!({}),
+            event_logs: true,
         }
     }
 }
@@ -147,6 +156,8 @@ impl Fleet {
         })?;
         // A pod has no data directory.
         config["fixed"]["process"]["dataDirectory"] = Value::Null;
+        // The path is each worker's own.
+        config["fixed"]["process"]["eventLog"] = options.event_logs.into();
         let partitions = options.partitions;
         Ok(Fleet { dir, origin, name, topic, partitions, config, workers: BTreeMap::new(), started: 0 })
     }
@@ -205,7 +216,7 @@ impl Fleet {
     pub fn start_with(&mut self, change: impl FnOnce(&mut Value)) -> Result<usize, FleetError> {
         let mut config = self.config.clone();
         change(&mut config);
-        self.start_worker(config, &[])
+        self.launch(config, &[], None)
     }
 
     /// Starts a worker with more variables in its environment.
@@ -213,12 +224,25 @@ impl Fleet {
     /// # Errors
     /// When it can't be started.
     pub fn start_in(&mut self, environment: &[(&str, &str)]) -> Result<usize, FleetError> {
-        self.start_worker(self.config.clone(), environment)
+        self.launch(self.config.clone(), environment, None)
     }
 
-    fn start_worker(&mut self, config: Value, environment: &[(&str, &str)]) -> Result<usize, FleetError> {
+    /// Starts a worker in a network namespace.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_inside(&mut self, space: &Space) -> Result<usize, FleetError> {
+        self.launch(self.config.clone(), &[], Some(space))
+    }
+
+    fn launch(
+        &mut self,
+        config: Value,
+        environment: &[(&str, &str)],
+        space: Option<&Space>,
+    ) -> Result<usize, FleetError> {
         let number = self.started;
-        let worker = Worker::start(number, self.dir.path(), config, environment)?;
+        let worker = Worker::start(number, self.dir.path(), config, environment, space)?;
         self.started += 1;
         self.workers.insert(number, worker);
         Ok(number)
@@ -343,18 +367,6 @@ impl Fleet {
         (uneven || !single || !all).then(|| format!("shards by worker: {owners:?}"))
     }
 
-    /// Starts a meter for this object.
-    ///
-    /// # Errors
-    /// When it can't be started.
-    pub fn meter(&self) -> Result<Meter, FleetError> {
-        let objects = self.dir.path().join("objects");
-        std::fs::create_dir_all(&objects).map_err(FleetError::Prepare)?;
-        let file = objects.join(format!("{}.json", self.name));
-        std::fs::write(file, self.config.to_string()).map_err(FleetError::Prepare)?;
-        Meter::start(self.dir.path(), &objects)
-    }
-
     /// Purges what the object of that uid has left.
     ///
     /// # Errors
@@ -424,8 +436,17 @@ impl Fleet {
     /// # Errors
     /// When it fails; the error carries what it said.
     pub fn ask(&self, words: &[&str]) -> Result<String, FleetError> {
+        let manifest = self.manifest().display().to_string();
+        self.ask_of(&[words, &["-f", &manifest]].concat())
+    }
+
+    /// What `keyweir WORDS` prints.
+    ///
+    /// # Errors
+    /// When it fails; the error carries what it said.
+    pub fn ask_of(&self, words: &[&str]) -> Result<String, FleetError> {
         let mut command = Command::new(program("keyweir"));
-        command.args(words).arg("-f").arg(self.manifest());
+        command.args(words);
         process::run("keyweir", command).map_err(FleetError::Process)
     }
 
@@ -455,6 +476,7 @@ fn manifest(name: &str, source: Value, etcd: &str, options: &FleetOptions) -> Va
             "type": "Etcd",
             "etcd": {"endpoints": [etcd], "prefix": "/keyweir/fleets"},
             "memberTTL": options.member_ttl,
+            "placement": options.placement,
         },
         "handler": options.handler,
     });

@@ -7,15 +7,17 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{FleetError, program};
+use super::{FleetError, Space, program};
 use crate::http::http;
-use crate::ports::Port;
+use crate::ports::{LOOPBACK, Port};
 use crate::process::Process;
 
 /// A worker process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Worker {
     process: Process,
+    /// Where it is reached, and on which port.
+    host: String,
     port: Port,
     /// Where other workers reach it.
     wire: Port,
@@ -35,13 +37,19 @@ impl Worker {
         dir: &Path,
         mut config: Value,
         environment: &[(&str, &str)],
+        space: Option<&Space>,
     ) -> Result<Worker, FleetError> {
+        let host = space.map_or_else(|| LOOPBACK.to_owned(), Space::inside);
         let port = Port::take().map_err(FleetError::Prepare)?;
-        let events = event_log(dir, number);
-        // One that is killed before its first record has a log all the same.
-        std::fs::File::options().create(true).append(true).open(&events).map_err(FleetError::Prepare)?;
-        config["fixed"]["process"]["eventLog"] = events.display().to_string().into();
-        config["fixed"]["process"]["listen"] = port.address().into();
+        if config["fixed"]["process"]["eventLog"] != false {
+            let events = event_log(dir, number);
+            // One that is killed before its first record has a log all the same.
+            std::fs::File::options().create(true).append(true).open(&events).map_err(FleetError::Prepare)?;
+            config["fixed"]["process"]["eventLog"] = events.display().to_string().into();
+        } else {
+            config["fixed"]["process"]["eventLog"] = Value::Null;
+        }
+        config["fixed"]["process"]["listen"] = format!("{host}:{}", port.number()).into();
         let wire = Port::take().map_err(FleetError::Prepare)?;
         if config["fixed"]["routing"] == "Key" {
             let secret = dir.join("wire-secret");
@@ -51,18 +59,19 @@ impl Worker {
         }
         let path = dir.join(format!("worker-{number}.json"));
         std::fs::write(&path, config.to_string()).map_err(FleetError::Prepare)?;
-        let mut command = Command::new(program("keyweir-worker"));
+        let worker = program("keyweir-worker");
+        let mut command = space.map_or_else(|| Command::new(&worker), |space| space.command(&worker));
         command.arg("--config").arg(&path).args(["--member", &format!("worker-{number}")]);
         command.envs(environment.iter().copied());
         let log = dir.join(format!("worker-{number}.log"));
         let process = Process::start(&format!("worker {number}"), command, &log);
-        Ok(Worker { process: process.map_err(FleetError::Process)?, port, wire })
+        Ok(Worker { process: process.map_err(FleetError::Process)?, host, port, wire })
     }
 
     /// `host:port` of its probes and metrics.
     #[must_use]
     pub fn address(&self) -> String {
-        self.port.address()
+        format!("{}:{}", self.host, self.port.number())
     }
 
     /// `host:port` where other workers reach it, where keys are routed.
@@ -74,7 +83,7 @@ impl Worker {
     /// One of its metrics, by name; `None` = it does not answer, or there is none.
     #[must_use]
     pub fn metric(&self, name: &str) -> Option<f64> {
-        let (_, body) = http(&self.port.address(), "GET", "/metrics", "").ok()?;
+        let (_, body) = http(&self.address(), "GET", "/metrics", "").ok()?;
         let line =
             body.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')))?;
         line.rsplit(' ').next()?.parse().ok()
@@ -83,7 +92,7 @@ impl Worker {
     /// What it says of its object (`/v1/objects`); `None` = it does not answer.
     #[must_use]
     pub fn object(&self) -> Option<Value> {
-        let (status, body) = http(&self.port.address(), "GET", "/v1/objects", "").ok()?;
+        let (status, body) = http(&self.address(), "GET", "/v1/objects", "").ok()?;
         let objects: Value = serde_json::from_str(&body).ok().filter(|_| status == 200)?;
         objects.get(0).cloned()
     }
@@ -91,7 +100,7 @@ impl Worker {
     /// Why it is not ready; `None` = it is.
     #[must_use]
     pub fn missing(&self) -> Option<String> {
-        match http(&self.port.address(), "GET", "/readyz", "") {
+        match http(&self.address(), "GET", "/readyz", "") {
             Ok((200, _)) => None,
             Ok((_, body)) => Some(body.trim().to_owned()),
             Err(error) => Some(error.to_string()),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use keyweir_e2e::broker::{Broker, BrokerOptions};
 use keyweir_e2e::etcd::Etcd;
-use keyweir_e2e::fleet::{Fleet, FleetOptions, Link};
+use keyweir_e2e::fleet::{Fleet, FleetOptions, Link, Space};
 use keyweir_e2e::parts;
 use serde_json::json;
 
@@ -68,6 +69,35 @@ fn a_worker_that_is_cut_off_from_etcd_stops_itself_and_comes_back() {
     assert_eq!(fleet.worker(lonely).shards(), Vec::<String>::new());
     link.mend();
     fleet.settle().unwrap();
+    judge(fleet, load).must_be_clean();
+}
+
+/// U35: the same, by a network namespace whose cable to etcd is pulled; Kafka it still reaches.
+#[test]
+fn a_worker_whose_cable_to_etcd_is_pulled_stops_itself_and_comes_back() {
+    let space = match Space::make() {
+        Ok(space) => space,
+        Err(error) => {
+            eprintln!("NOT TRIED: no network namespace can be made here: {error}");
+            return;
+        }
+    };
+    let broker = Broker::start_with(BrokerOptions::on(&space.kafka_host())).unwrap();
+    let etcd = Etcd::start_on(&space.etcd_host(), &[]).unwrap();
+    let mut fleet = Fleet::make(broker.kafka(), &etcd.endpoint(), &FleetOptions::default()).unwrap();
+    let others = [fleet.start().unwrap(), fleet.start().unwrap()];
+    let lonely = fleet.start_inside(&space).unwrap();
+    fleet.settle().unwrap();
+    let load = fleet.load(RATE, KEYS).unwrap();
+    for _ in 0..2 {
+        wait_a_while();
+        space.cut().unwrap();
+        std::thread::sleep(BEYOND_THE_TTL);
+        fleet.settle_among(&others).unwrap();
+        assert_eq!(fleet.worker(lonely).shards(), Vec::<String>::new());
+        space.mend().unwrap();
+        fleet.settle().unwrap();
+    }
     judge(fleet, load).must_be_clean();
 }
 

@@ -25,8 +25,17 @@ fn members_and_shards_say_who_owns_what_and_how_far_it_is() {
     for shard in &shards {
         assert!(members.iter().any(|member| member["member"] == shard["owner"]), "{shard}");
         assert!(shard["since"].as_i64() > Some(0) && shard["lag"].is_u64(), "{shard}");
+        assert!(shard["inFlight"].is_u64(), "its owner was asked: {shard}");
         assert!(shard["frontier"].as_i64() > Some(0), "checkpoints are written while it runs: {shard}");
     }
+    // Who has no manifest names etcd and the object.
+    let object = format!("fleets/{}", fleet.topic());
+    let etcd = parts::etcd().unwrap();
+    let named =
+        ["shards", "--json", "--endpoints", &etcd, "--object", &object, "--prefix", "/keyweir/fleets"];
+    let by_name = rows(&fleet.ask_of(&named).unwrap());
+    let owners = |rows: &[Value]| rows.iter().map(|row| row["owner"].clone()).collect::<Vec<_>>();
+    assert_eq!(owners(&by_name), owners(&shards));
     let table = fleet.ask(&["shards"]).unwrap();
     assert!(table.lines().next().unwrap_or_default().starts_with(" SHARD"), "{table}");
     judge(fleet, load).must_be_clean();

@@ -50,6 +50,36 @@ fn six_workers_on_two_partitions_all_execute_and_keep_order() {
     assert_eq!(findings.count("duplicates"), 0, "{findings}");
 }
 
+/// U31: who executes a key's records can be asked, and is who executes them.
+#[test]
+fn whoever_is_named_for_a_key_executes_its_records() {
+    let (fleet, load) = routed(3);
+    wait_a_while();
+    let named = |key: &str| -> Value {
+        let said = fleet.ask(&["members", "--json", "--key", key]).unwrap();
+        serde_json::from_str(said.trim()).unwrap()
+    };
+    for key in ["key-0", "key-7", "key-33"] {
+        let member = named(key)["member"].as_str().unwrap().to_owned();
+        let number = member.trim_start_matches("worker-").split('.').next().unwrap().parse().unwrap();
+        let hash = format!("{:016x}", fnv1a(key));
+        let ran = |worker: usize| {
+            let log = std::fs::read_to_string(fleet.event_log(worker)).unwrap();
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.filter(|line| line["step"] == "ran" && line["key"] == *hash).count()
+        };
+        let elsewhere: usize = (0..3).filter(|worker| *worker != number).map(ran).sum();
+        assert!(ran(number) > 0 && elsewhere == 0, "{key} is {member}'s, and {elsewhere} ran elsewhere");
+    }
+    judge(fleet, load).must_be_clean();
+}
+
+/// The hash by which event logs name keys.
+fn fnv1a(key: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    key.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
 /// Planned changes of owners and of targets: nothing is lost, nothing is handled twice, nothing is out of order.
 #[test]
 fn owners_and_targets_that_join_and_leave_under_load_repeat_nothing() {

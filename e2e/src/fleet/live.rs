@@ -1,0 +1,45 @@
+//! What changes while a fleet runs: its live settings, as a changed ConfigMap would bring them; and workers with ordinals,
+//! as a StatefulSet would run them.
+
+use serde_json::Value;
+
+use super::{Fleet, FleetError};
+
+impl Fleet {
+    /// Starts the worker of an ordinal, in a pod of that uid. The one before it in that pod must be dead.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_ordinal(&mut self, ordinal: u32, pod: &str) -> Result<usize, FleetError> {
+        self.start_in(&[("POD_NAME", &format!("fleet-stc-{ordinal}")), ("POD_UID", pod)])
+    }
+
+    /// Tells all workers, those to come included, how many ordinals there are.
+    ///
+    /// # Errors
+    /// When a configuration can't be written.
+    pub fn scale(&mut self, replicas: u32) -> Result<(), FleetError> {
+        self.change_live(|live| live["replicas"] = replicas.into())
+    }
+
+    /// Changes the live settings of all workers, those to come included.
+    ///
+    /// # Errors
+    /// When a configuration can't be written.
+    pub fn change_live(&mut self, change: impl Fn(&mut Value)) -> Result<(), FleetError> {
+        change(&mut self.config["live"]);
+        for number in self.running().collect::<Vec<_>>() {
+            let file = self.path().join(format!("worker-{number}.json"));
+            let text = std::fs::read_to_string(&file).map_err(FleetError::Prepare)?;
+            let read = serde_json::from_str(&text);
+            let mut config: Value =
+                read.map_err(|source| FleetError::Answer { program: "a configuration", said: text, source })?;
+            change(&mut config["live"]);
+            let new = file.with_extension("new");
+            std::fs::write(&new, config.to_string()).map_err(FleetError::Prepare)?;
+            // At once, as a mounted ConfigMap changes: nobody reads half of it.
+            std::fs::rename(&new, &file).map_err(FleetError::Prepare)?;
+        }
+        Ok(())
+    }
+}
