@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long)]
     pub repeat: Option<u32>,
     /// How long each trial is measured, from its first record.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub seconds: Option<u64>,
     /// How many records each topic holds.
     #[arg(long)]
@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long)]
     pub kafka: Option<String>,
     /// Where results are written.
-    #[arg(long, default_value = "target/bench")]
+    #[arg(long, default_value = "target/bench", global = true)]
     pub out: PathBuf,
     /// What to do instead of measuring.
     #[command(subcommand)]
@@ -79,6 +79,13 @@ pub enum Command {
         #[arg(long, default_value_t = 3)]
         rounds: u32,
     },
+    /// What more workers than partitions are worth where keys are routed: one partition, a handler of 10 ms, 64 at once a
+    /// worker.
+    Routing {
+        /// With so many workers, one number after the other.
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4])]
+        workers: Vec<u32>,
+    },
     /// Writes table and plot again from a file of results.
     Report {
         /// The JSON file.
@@ -91,4 +98,5 @@ const EXAMPLES: &str = "Examples:
   keyweir-bench --peers ours,bare --handlers 0 --records 25000000 --repeat 3
   keyweir-bench --size long --out target/bench
   keyweir-bench moves --movers ours,group --rounds 1
+  keyweir-bench routing --workers 1,4 --seconds 20
   keyweir-bench report target/bench/results.json";

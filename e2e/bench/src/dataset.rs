@@ -51,6 +51,20 @@ pub fn fill(
 ) -> Result<(), DatasetError> {
     let partitions = i32::try_from(shape.partitions).unwrap_or(i32::MAX);
     kafka.create_topic(topic, partitions, &[("retention.ms", "-1")]).map_err(DatasetError::Topic)?;
+    pour(kafka, topic, shape.keys, format, records)
+}
+
+/// Fills a topic that is there.
+///
+/// # Errors
+/// When the broker refuses.
+pub fn pour(
+    kafka: &Kafka,
+    topic: &str,
+    keys: Keys,
+    format: Format,
+    records: u64,
+) -> Result<(), DatasetError> {
     let producer: ThreadedProducer<DefaultProducerContext> = kafka
         .config()
         .set("linger.ms", "20")
@@ -61,7 +75,7 @@ pub fn fill(
         .set("enable.idempotence", "true")
         .create()
         .map_err(DatasetError::Write)?;
-    let mut draw = Draw::of(shape.keys);
+    let mut draw = Draw::of(keys);
     let mut values = Values::new(format);
     for _ in 0..records {
         let key = draw.next();

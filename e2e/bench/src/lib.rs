@@ -5,6 +5,7 @@
 //!                            │              counts, checks the order of each key (meter.rs)
 //!                            └─ processor time and memory of its process group, of the broker, of the rest
 //!  results.rs (JSON) ──> report.rs (Markdown) ──> plot.rs (SVG)
+//!  routing.rs ──> our fleet on one partition, with more and more workers
 //!  moves.rs ──> crews that share a topic (our fleet, peers/{group,gkes}) ──> joins, leaves, kills, freezes
 //! ```
 
@@ -20,5 +21,6 @@ pub mod plan;
 pub mod plot;
 pub mod report;
 pub mod results;
+pub mod routing;
 pub mod runner;
 pub mod service;
