@@ -2,6 +2,8 @@
 //! `make chaos` (`KEYWEIR_CHAOS=long`); `KEYWEIR_SEED=7` repeats a storm.
 #![allow(clippy::unwrap_used, reason = "a test says by panicking what did not hold")]
 
+#[path = "chaos/crowd.rs"]
+mod crowd;
 #[path = "chaos/probe.rs"]
 mod probe;
 #[path = "chaos/storm.rs"]

@@ -1,16 +1,24 @@
-//! A storm: a seeded schedule of joins, leaves, kills, freezes, cuts and restarts under load. Whatever happens, nothing
-//! is lost, order is kept, no key is in two hands and no shard has two owners.
+//! A storm: a seeded schedule of joins, leaves, kills, freezes, cuts and restarts under load, over two objects on one etcd:
+//! one reads Kafka, the other a path of that etcd. Whatever happens, nothing is lost, order is kept, no key is in two
+//! hands and no shard has two owners.
 
 use std::time::{Duration, Instant};
 
-use keyweir_e2e::broker::Broker;
+use keyweir_e2e::broker::{Broker, BrokerOptions};
 use keyweir_e2e::etcd::Etcd;
-use keyweir_e2e::fleet::{Fleet, FleetError, FleetOptions, Link};
-use serde_json::json;
+use keyweir_e2e::fleet::{Fleet, FleetOptions, Link, Space};
 
+use super::crowd::{Crowd, Way};
 use super::{alone, is_long};
 
 const SEED: u64 = 20_261_121;
+
+/// Changes a second below the path, over so many keys.
+const CHANGES: u32 = 50;
+const CHANGED_KEYS: u32 = 60;
+
+/// How long a worker does not see etcd.
+const CUT: Duration = Duration::from_secs(4);
 
 /// How hard it blows.
 struct Strength {
@@ -36,22 +44,36 @@ fn whatever_happens_to_workers_etcd_and_broker_nothing_is_lost_and_order_is_kept
     println!("the storm of seed {seed}");
     let strength = Strength::chosen();
     let mut storm = Storm::begin(seed, &strength);
-    let load = storm.fleet.load(strength.records_per_second, 200).unwrap();
+    let load = storm.records.fleet.load(strength.records_per_second, 200).unwrap();
+    let changes = storm.changes.fleet.writes(CHANGES, CHANGED_KEYS).unwrap();
     let until = Instant::now() + strength.lasts;
     while Instant::now() < until {
         storm.event(&strength);
-        storm.thaw_due();
+        storm.relent();
         std::thread::sleep(Duration::from_millis(storm.chance.below(1500)));
     }
     storm.calm_down();
+    let Storm { mut records, changes: mut crowd, events, .. } = storm;
+
     let sent = load.finish().unwrap();
-    storm.fleet.drained(Duration::from_secs(180)).unwrap();
-    for number in storm.fleet.running().collect::<Vec<_>>() {
-        storm.fleet.leave(number).unwrap();
-    }
-    let findings = storm.fleet.verify(&sent).unwrap();
-    println!("{} events, {} sent, {findings}", storm.events, sent.len());
+    records.fleet.drained(Duration::from_secs(180)).unwrap();
+    records.go_home();
+    let findings = records.fleet.verify(&sent).unwrap();
+    println!("{events} events, {} sent, {findings}", sent.len());
     assert!(findings.count("records") >= sent.len() as u64, "{findings}");
+    findings.must_be_clean();
+
+    // What a compaction took while nobody could read was made up for by listing, at places of its own. So what is looked
+    // for is each key's last word, beside order and hands of all that was handled.
+    drop(changes.finish());
+    let last = crowd.fleet.writes(CHANGES, CHANGED_KEYS).unwrap();
+    std::thread::sleep(Duration::from_secs(u64::from(2 * CHANGED_KEYS / CHANGES)));
+    let last = last.finish();
+    assert!(last.len() >= CHANGED_KEYS as usize, "{} last words", last.len());
+    crowd.fleet.handled(&last, Duration::from_secs(60)).unwrap();
+    crowd.go_home();
+    let findings = crowd.fleet.verify(&last).unwrap();
+    println!("{} last words, {findings}", last.len());
     findings.must_be_clean();
 }
 
@@ -67,162 +89,96 @@ impl Chance {
     }
 }
 
+/// Workers go before what they stand on: fields are dropped in their order.
 struct Storm {
     chance: Chance,
-    fleet: Fleet,
+    /// They read Kafka.
+    records: Crowd,
+    /// They read a path of etcd.
+    changes: Crowd,
     broker: Broker,
     etcd: Etcd,
-    link: Link,
-    /// The worker behind the link, where there is one.
-    linked: Option<usize>,
-    cut_until: Option<Instant>,
-    frozen: Vec<(usize, Instant)>,
+    way: Way,
     began: Instant,
     events: usize,
 }
 
 impl Storm {
     fn begin(seed: u64, strength: &Strength) -> Self {
-        let (broker, etcd) = (Broker::start().unwrap(), Etcd::start().unwrap());
-        let link = Link::to(etcd.endpoint().trim_start_matches("http://")).unwrap();
-        let mut fleet = Fleet::make(broker.kafka(), &etcd.endpoint(), &FleetOptions::default()).unwrap();
-        for _ in 0..strength.workers / 2 {
-            fleet.start().unwrap();
-        }
-        fleet.settle().unwrap();
-        let began = Instant::now();
-        let chance = Chance(seed | 1);
-        let (linked, cut_until, frozen) = (None, None, Vec::new());
-        Self { chance, fleet, broker, etcd, link, linked, cut_until, frozen, began, events: 0 }
+        let (way, broker, etcd) = match Space::make() {
+            Ok(space) => {
+                let broker = Broker::start_with(BrokerOptions::on(&space.kafka_host())).unwrap();
+                let etcd = Etcd::start_on(&space.etcd_host(), &[]).unwrap();
+                (Way::Space(space), broker, etcd)
+            }
+            Err(error) => {
+                println!("NOT WITH A NETWORK NAMESPACE, which can't be made here: {error}");
+                println!("One worker's connections to etcd are held up instead.");
+                let etcd = Etcd::start().unwrap();
+                let link = Link::to(etcd.endpoint().trim_start_matches("http://")).unwrap();
+                (Way::Link(link), Broker::start().unwrap(), etcd)
+            }
+        };
+        let options = FleetOptions::default();
+        let records = Fleet::make(broker.kafka(), &etcd.endpoint(), &options).unwrap();
+        let records = Crowd::begin("records", records, strength.workers);
+        let changes = Fleet::make_on_etcd(&etcd.endpoint(), &options).unwrap();
+        let changes = Crowd::begin("changes", changes, strength.workers.div_ceil(2));
+        let (began, chance) = (Instant::now(), Chance(seed | 1));
+        Self { chance, records, changes, broker, etcd, way, began, events: 0 }
     }
 
     /// The next event. One that is out of place does nothing.
     fn event(&mut self, strength: &Strength) {
-        let free = self.free();
-        let any = free.get(self.chance.below(free.len().max(1) as u64) as usize).copied();
-        let spare = free.len() > 1;
-        let room = self.fleet.running().count() < strength.workers;
         self.events += 1;
-        match (self.chance.below(20), any) {
-            (0..=4, _) if room => {
-                let number = self.fleet.start().unwrap();
-                self.say(&format!("start {number}"));
-            }
-            (5..=7, Some(number)) if spare => {
-                self.say(&format!("leave {number}"));
-                self.leave(number);
-            }
-            (8..=10, Some(number)) if spare => {
-                self.say(&format!("kill -9 {number}"));
-                self.fleet.kill9(number).unwrap();
-            }
-            (11 | 12, Some(number)) if spare => {
-                self.say(&format!("freeze {number}"));
-                self.fleet.freeze(number).unwrap();
-                self.frozen.push((number, Instant::now() + strength.frozen_for));
-            }
+        let of_changes = self.chance.below(3) == 0;
+        let (drawn, draw) = (self.chance.below(20), self.chance.below(u64::MAX));
+        let crowd = if of_changes { &mut self.changes } else { &mut self.records };
+        let free = crowd.free();
+        let any = free.get((draw % free.len().max(1) as u64) as usize).copied();
+        let spare = free.len() > 1;
+        let said = match (drawn, any) {
+            (0..=4, _) if crowd.has_room() => Some(crowd.start()),
+            (5..=7, Some(number)) if spare => Some(crowd.leave(number)),
+            (8..=10, Some(number)) if spare => Some(crowd.kill(number)),
+            (11 | 12, Some(number)) if spare => Some(crowd.freeze(number, strength.frozen_for)),
             (13, _) => {
-                self.say("restart etcd");
                 self.etcd.restart().unwrap();
+                Some("restart etcd".to_owned())
             }
             (14, _) => {
-                self.say("compact etcd");
                 // It refuses when nothing has changed since the last one.
                 let _ = self.etcd.compact();
+                Some("compact etcd".to_owned())
             }
             (15, _) => {
-                self.say("restart the broker");
                 self.broker.restart().unwrap();
+                Some("restart the broker".to_owned())
             }
-            (16 | 17, _) => self.cut_or_mend(room),
-            (18, _) => self.scale(strength.workers),
-            (19, _) => self.scale(2),
-            _ => {}
-        }
-    }
-
-    fn say(&self, what: &str) {
-        println!("{:>6.1} s  {what}", self.began.elapsed().as_secs_f64());
-    }
-
-    /// Workers that are neither frozen nor cut off.
-    fn free(&self) -> Vec<usize> {
-        let away = |number: &usize| {
-            let frozen = self.frozen.iter().any(|(frozen, _)| frozen == number);
-            frozen || self.cut_until.is_some() && self.linked == Some(*number)
+            // There is one way that can be cut, and those who read records have it.
+            (16 | 17, _) => self.records.cut(&self.way, CUT),
+            (18, _) => Some(crowd.scale(crowd.most)),
+            (19, _) => Some(crowd.scale(2)),
+            _ => None,
         };
-        self.fleet.running().filter(|number| !away(number)).collect()
+        self.say(said);
     }
 
-    /// A worker that leaves while its servers are away may be cut short: it says so, and nothing is lost.
-    fn leave(&mut self, number: usize) {
-        match self.fleet.leave(number) {
-            Err(FleetError::Unclean { status, .. }) => self.say(&format!("{number} was cut short: {status}")),
-            ended => ended.unwrap(),
-        }
-    }
-
-    fn scale(&mut self, to: usize) {
-        self.say(&format!("scale to {to}"));
-        while self.fleet.running().count() < to {
-            self.fleet.start().unwrap();
-        }
-        while self.fleet.running().count() > to
-            && let Some(number) = self.free().first().copied()
-            && self.free().len() > 1
-        {
-            self.leave(number);
+    fn say(&self, said: impl IntoIterator<Item = String>) {
+        for said in said {
+            println!("{:>6.1} s  {said}", self.began.elapsed().as_secs_f64());
         }
     }
 
-    /// One worker sees etcd through a link that can be cut.
-    fn cut_or_mend(&mut self, room: bool) {
-        let runs = self.linked.filter(|linked| self.fleet.running().any(|number| number == *linked));
-        if runs.is_none() {
-            self.link.mend();
-            self.cut_until = None;
-            self.linked = None;
-            if room {
-                let near = format!("http://{}", self.link.address());
-                let started = self.fleet.start_with(|config| {
-                    let endpoints = config.pointer_mut("/fixed/coordination/etcd/endpoint/endpoints");
-                    *endpoints.unwrap() = json!([near]);
-                });
-                self.linked = Some(started.unwrap());
-                self.say("start one behind the link");
-            }
-        } else if self.cut_until.is_none() && self.free().len() > 1 {
-            self.say("cut the link");
-            self.link.cut();
-            self.cut_until = Some(Instant::now() + Duration::from_secs(4));
-        }
+    fn relent(&mut self) {
+        let said = [self.records.relent(&self.way), self.changes.relent(&self.way)].concat();
+        self.say(said);
     }
 
-    fn thaw_due(&mut self) {
-        let now = Instant::now();
-        let (due, later) = self.frozen.iter().copied().partition(|(_, until)| *until <= now);
-        self.frozen = later;
-        for (number, _) in due {
-            self.say(&format!("thaw {number}"));
-            self.fleet.thaw(number).unwrap();
-        }
-        if self.cut_until.is_some_and(|until| until <= now) {
-            self.say("mend the link");
-            self.link.mend();
-            self.cut_until = None;
-        }
-    }
-
-    /// Everything works again, and a worker is there.
     fn calm_down(&mut self) {
-        for (number, _) in std::mem::take(&mut self.frozen) {
-            self.fleet.thaw(number).unwrap();
-        }
-        self.link.mend();
-        if self.fleet.running().next().is_none() {
-            self.fleet.start().unwrap();
-        }
-        self.fleet.settle().unwrap();
-        self.say("calm");
+        self.way.mend();
+        self.records.calm_down();
+        self.changes.calm_down();
+        self.say(["calm".to_owned()]);
     }
 }
