@@ -150,7 +150,9 @@ async fn enter(
 ) -> Result<(MemberId, View, MemberValue), JoinError> {
     let mut view = View::new(settings.prefix.clone());
     view.replace(&store.list(&settings.prefix.live()).await.map_err(JoinError::Store)?);
-    if settings.sole_incarnation {
+    let by_ordinal = matches!(settings.placing, Placing::Static { .. });
+    // The key of an ordinal has room for one.
+    if settings.sole_incarnation && by_ordinal {
         end_the_dead(store, settings, &view).await.map_err(JoinError::Store)?;
     }
     let me = settings.member(grant.lease);
@@ -179,17 +181,19 @@ async fn enter(
         // It may have happened: the same once more tells.
         answer = store.commit(create.clone()).await;
     }
-    match answer.map_err(JoinError::Store)? {
-        Committed::Done { .. } => Ok((me, view, value)),
-        Committed::Refused { found, .. } => {
-            let ours = found.into_iter().flatten().any(|entry| entry.lease == Some(grant.lease));
-            match settings.placing {
-                _ if ours => Ok((me, view, value)),
-                Placing::Dynamic => Err(JoinError::Known),
-                Placing::Static { ordinal, .. } => Err(JoinError::OrdinalTaken { ordinal }),
-            }
-        }
+    if let Committed::Refused { found, .. } = answer.map_err(JoinError::Store)?
+        && !found.into_iter().flatten().any(|entry| entry.lease == Some(grant.lease))
+    {
+        return Err(match settings.placing {
+            Placing::Dynamic => JoinError::Known,
+            Placing::Static { ordinal, .. } => JoinError::OrdinalTaken { ordinal },
+        });
     }
+    // Only now: what the dead one had leans to this one, and nobody else takes it in between.
+    if settings.sole_incarnation && !by_ordinal {
+        end_the_dead(store, settings, &view).await.map_err(JoinError::Store)?;
+    }
+    Ok((me, view, value))
 }
 
 /// Ends the leases of earlier incarnations of this worker: as there can be one at a time, they are dead.

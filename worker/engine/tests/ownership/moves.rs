@@ -157,12 +157,14 @@ async fn a_restarted_worker_takes_its_old_shards_at_once_with_proof_that_the_old
         fleet.join_as(restarted("pod-b"));
         fleet.settled(SOON).await;
         let had = owned_by(&fleet, first);
+        fleet.truth.reset();
         fleet.kill(first).await;
         let again = fleet.join_as(restarted("pod-a"));
         let took = fleet.settled(Duration::from_secs(8)).await.as_millis();
         assert!((at_least..=at_most).contains(&took), "with proof {proof}: {took} ms");
         if proof {
             assert_eq!(owned_by(&fleet, again), had, "it leans to the shards it had");
+            assert_eq!(fleet.truth.facts().moved.len(), had.len(), "and nothing else has moved");
         }
     }
 }
