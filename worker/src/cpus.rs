@@ -39,7 +39,8 @@ fn directories(mounts: &str, cgroups: &str) -> Vec<PathBuf> {
         let Some(own) = cgroups.lines().find_map(|line| mount.cgroup_of(line)) else { continue };
         // A cgroup that the mount does not show has no directory there: what the mount shows is the nearest.
         let below = own.strip_prefix(mount.root).unwrap_or_default().trim_start_matches('/');
-        let own = Path::new(mount.point).join(below);
+        // By its parts: what is joined with nothing ends in a slash.
+        let own: PathBuf = Path::new(mount.point).join(below).components().collect();
         let above = own.ancestors().take_while(|directory| directory.starts_with(mount.point));
         found.extend(above.map(Path::to_owned));
     }
