@@ -95,6 +95,7 @@ pub struct Fleet {
     topic: String,
     partitions: i32,
     config: Value,
+    event_logs: bool,
     workers: BTreeMap<usize, Worker>,
     started: usize,
 }
@@ -156,10 +157,9 @@ impl Fleet {
         })?;
         // A pod has no data directory.
         config["fixed"]["process"]["dataDirectory"] = Value::Null;
-        // The path is each worker's own.
-        config["fixed"]["process"]["eventLog"] = options.event_logs.into();
-        let partitions = options.partitions;
-        Ok(Fleet { dir, origin, name, topic, partitions, config, workers: BTreeMap::new(), started: 0 })
+        let FleetOptions { partitions, event_logs, .. } = *options;
+        let workers = BTreeMap::new();
+        Ok(Fleet { dir, origin, name, topic, partitions, config, event_logs, workers, started: 0 })
     }
 
     /// Its topic, the group has the same name; or its path.
@@ -237,10 +237,11 @@ impl Fleet {
 
     fn launch(
         &mut self,
-        config: Value,
+        mut config: Value,
         environment: &[(&str, &str)],
         space: Option<&Space>,
     ) -> Result<usize, FleetError> {
+        config["fixed"]["process"]["eventLog"] = self.event_logs.into();
         let number = self.started;
         let worker = Worker::start(number, self.dir.path(), config, environment, space)?;
         self.started += 1;
