@@ -16,9 +16,11 @@ use crate::args::Args;
 use crate::child::Task;
 use crate::dataset::{self, Format};
 use crate::machine::Machine;
+use crate::peers::Contender;
 use crate::plan::{Aim, Plan, Shape, Trial};
 use crate::results::{Measured, Results, Row};
-use crate::{plot, report, runner};
+use crate::runner::{self, TrialError};
+use crate::{plot, report};
 
 /// Streamback handles a few ten thousand records a second at most.
 const ENVELOPES: u64 = 500_000;
@@ -135,8 +137,13 @@ impl Run {
         std::thread::scope(|scope| {
             let producer = steady
                 .then(|| scope.spawn(|| dataset::trickle(&self.kafka, &task.topic, STEADY_RATE, &stop)));
-            let measured = runner::run(&trial.contender, &task, self.broker, log);
+            let control = steady.then(|| scope.spawn(|| self.control(&task)));
+            let mut measured = runner::run(&trial.contender, &task, self.broker, log);
+            let control = control.map(|control| control.join().map_err(|_| "the control panicked"));
             stop.store(true, Ordering::Relaxed);
+            if let (Ok(measured), Some(control)) = (&mut measured, control.transpose()?) {
+                measured.control_ms = control?.latency_ms;
+            }
             let behind = match producer {
                 Some(producer) => producer.join().map_err(|_| "the steady producer panicked")??,
                 None => Duration::ZERO,
@@ -146,6 +153,12 @@ impl Run {
             }
             Ok(measured.map_err(|error| error_chain(&error)))
         })
+    }
+
+    /// A bare loop beside a contender: whatever stops the machine, the broker or the producer stops it too.
+    fn control(&self, task: &Task) -> Result<Measured, TrialError> {
+        let task = Task { group: unique("bench"), concurrency: 1, setting: "default".into(), ..task.clone() };
+        runner::run(&Contender::CONTROL, &task, self.broker, &self.out.join("control.log"))
     }
 
     /// A topic with records, filled when it is first asked for.
@@ -208,7 +221,10 @@ fn say(round: u32, trial: &Trial, measured: &Result<Measured, String>) {
             run.cpu_microseconds_per_record,
             run.peak_megabytes,
             run.violations,
-            run.latency_ms.map_or(String::new(), |[p50, p99, _]| format!(", latency {p50:.1} / {p99:.1} ms")),
+            run.latency_ms.map_or(String::new(), |[p50, p99, _]| format!(", latency {p50:.1} / {p99:.1} ms"))
+                + &run
+                    .control_ms
+                    .map_or(String::new(), |[p50, p99, _]| format!(" (bare {p50:.1} / {p99:.1})")),
         ),
         Err(failure) => println!("{what}: {failure}"),
     }

@@ -25,6 +25,9 @@ pub struct Measured {
     pub handler_ms: f64,
     /// Median, 99 % and highest latency in milliseconds, where it was measured.
     pub latency_ms: Option<[f64; 3]>,
+    /// The same of a bare loop that read the same records at the same time: what producer, broker and machine take.
+    #[serde(default)]
+    pub control_ms: Option<[f64; 3]>,
     /// Cores that the contender kept busy.
     pub cores: f64,
     /// Its processor time for each record.

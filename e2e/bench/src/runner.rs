@@ -111,6 +111,7 @@ fn measured(said: &Said, planned: Duration, start: &Sample, end: &Sample) -> Mea
         most_at_once: said.most_at_once,
         handler_ms: said.handler_ms,
         latency_ms: said.latency_ms,
+        control_ms: None,
         cores: own / window,
         cpu_microseconds_per_record: own * 1e6 / said.records.max(1) as f64,
         peak_megabytes: end.contender.peak_memory as f64 / 1e6,

@@ -26,6 +26,7 @@ fn a_small_run_measures_and_writes_its_results() {
         assert_eq!(run["violations"], 0, "{row}");
         assert!(run["peak_megabytes"].as_f64().unwrap() > 1.0, "{row}");
         assert_eq!(row["aim"] == "latency", run["latency_ms"].is_array(), "{row}");
+        assert_eq!(row["aim"] == "latency", run["control_ms"].is_array(), "{row}");
     }
     let table = std::fs::read_to_string(dir.path().join("results.md")).unwrap();
     assert!(table.contains("| bare rdkafka loop, default |"), "{table}");

@@ -106,6 +106,9 @@ pub fn contenders(peers: &[PeerName]) -> impl Iterator<Item = Contender> {
 }
 
 impl Contender {
+    /// What reads the same records at the same time where latencies are measured.
+    pub const CONTROL: Contender = contender(PeerName::Bare, "default", 1);
+
     /// A bare loop has no handler to wait for, nor do the rows where a web service is the handler; streamback is
     /// left out where it can't keep up.
     #[must_use]
