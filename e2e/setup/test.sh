@@ -37,7 +37,7 @@ if may_boot; then
   # Booted here, it goes again whatever happens; one that was up before stays as it is.
   [ -n "${KUBECONFIG:-}" ] || [ -e /run/keyweir-cluster/environment ] || trap 'cluster_down > /dev/null 2>&1' EXIT
   { [ -n "${KUBECONFIG:-}" ] || stage "Kubernetes itself" e2e/cluster/up.sh; } &&
-    stage "real Kubernetes" "${CARGO[@]}" test "${ALL[@]}" --no-fail-fast "${cluster[@]}" -- --test-threads=4 # they wait for pods
+    stage "real Kubernetes" "${CARGO[@]}" test "${ALL[@]}" --no-fail-fast "${cluster[@]}"
   [ -z "$(trap -p EXIT)" ] || cluster_down
 fi
 du -sh "$TARGET" 2>/dev/null | sed 's/^\([^\t]*\).*/=== the build takes \1 of disk/'
