@@ -142,9 +142,10 @@ impl Waiting {
         self.entries.get_mut(usize::try_from(ticket.checked_sub(self.first)?).ok()?)
     }
 
-    /// Gives up the keeper's duty; the newest waiting call, which has it for longest, must be woken to take it.
+    /// Gives up the keeper's duty; the newest waiting call, which has it for longest, must be woken to take it. Where
+    /// nobody has it, the one that goes may be the one that was woken for it.
     fn resign(&mut self, ticket: u64) -> Option<Waker> {
-        if self.keeper != Some(ticket) {
+        if self.keeper.is_some_and(|keeper| keeper != ticket) {
             return None;
         }
         self.keeper = None;
@@ -339,6 +340,21 @@ mod tests {
         settle(&mut calls);
         assert!(calls.is_empty());
         assert!(line.lock().keeper.is_none());
+    }
+
+    #[test]
+    fn the_duty_passes_on_when_who_was_woken_for_it_goes_before_it_has_heard_of_it() {
+        let clock = manual();
+        let line = DelayLine::new(MS * 10, &clock);
+        let mut calls: Vec<_> = (0..3).map(|_| Call::start(&line)).collect();
+        // The keeper goes, and before the heir has heard of it the heir goes too.
+        drop(calls.remove(0));
+        drop(calls.remove(1));
+        clock.advance(MS * 5);
+        settle(&mut calls);
+        clock.advance(MS * 5);
+        settle(&mut calls);
+        assert!(calls.is_empty());
     }
 
     #[test]
