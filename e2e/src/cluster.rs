@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::ports::Port;
+use crate::process::Process;
+use crate::scratch::Scratch;
 use crate::wait::{self, TimedOut};
 
 /// The address of this machine at which pods reach what a test runs on the host.
@@ -206,10 +209,47 @@ impl Cluster {
         Ok(Namespace { cluster: self.clone(), name })
     }
 
+    /// Forwards a port of this machine to that one of a pod, as `kubectl port-forward` does, until it is dropped.
+    ///
+    /// # Errors
+    /// When there is no such pod, or it does not come about in time.
+    pub fn forward(&self, namespace: &str, what: &str, port: u16) -> Result<Forward, ClusterError> {
+        let failed = |source| ClusterError::Run { program: "kubectl port-forward".to_owned(), source };
+        let (files, own) = (Scratch::make("forward").map_err(failed)?, Port::take().map_err(failed)?);
+        let pair = format!("{}:{port}", own.number());
+        let command = self.command("kubectl", &["--namespace", namespace, "port-forward", what, &pair]);
+        let log = files.path().join("log");
+        let process = Process::start("kubectl port-forward", command, &log)
+            .map_err(|error| failed(std::io::Error::other(error)))?;
+        let forward = Forward { _process: process, port: own, files };
+        let answers = || wait::answers(&forward.address());
+        wait::until(what, Duration::from_secs(30), answers).map_err(|source| {
+            let seen = std::fs::read_to_string(forward.files.path().join("log")).unwrap_or_default();
+            ClusterError::Wait { source, seen }
+        })?;
+        Ok(forward)
+    }
+
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("env");
         command.envs(&self.environment).arg(program).args(arguments);
         command
+    }
+}
+
+/// A port that leads into a pod while it lives.
+#[derive(Debug)]
+pub struct Forward {
+    _process: Process,
+    port: Port,
+    files: Scratch,
+}
+
+impl Forward {
+    /// `host:port` on this machine.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.port.address()
     }
 }
 

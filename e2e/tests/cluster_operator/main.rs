@@ -14,5 +14,6 @@ mod lacks;
 mod life;
 mod outages;
 mod refusals;
+mod sight;
 mod witness;
 mod world;
