@@ -116,15 +116,20 @@ async fn follow(
             }
         }
         match config::read(&args.config) {
-            Ok(config) if config != applied => {
+            Ok(mut config) if config != applied => {
+                if config.restart_hash() != applied.restart_hash() {
+                    // Who wrote it replaces the worker, one at a time: all would restart at once here, and if the
+                    // change is a bad one nobody would be left.
+                    config = WorkerConfig { live: config.live, ..applied.clone() };
+                    if config == applied {
+                        continue;
+                    }
+                }
                 log.set(config.live.log_level);
                 let outcomes;
                 (outcomes, signalled) = host.apply_heeding(vec![config.clone()], signals).await;
                 for (object, outcome) in outcomes {
                     tracing::info!(object, ?outcome, "configuration changed");
-                }
-                if config.fixed.process != applied.fixed.process {
-                    retirement = self::retirement(&config);
                 }
                 applied = config;
                 secrets = fingerprint(applied.files());
