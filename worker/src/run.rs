@@ -71,7 +71,7 @@ pub async fn run(args: Args, natives: Registry) -> ExitCode {
     code_of(&reports)
 }
 
-/// Applies the configuration, and again whenever the file changes, until a signal or until the object has stopped.
+/// Applies the configuration, and again whenever its live part changes, until a signal or until the object has stopped.
 async fn follow(
     host: &mut Host,
     first: WorkerConfig,
@@ -81,6 +81,7 @@ async fn follow(
 ) -> Result<(), ExitCode> {
     let Some(first) = begins(host, first, args, signals).await else { return Ok(()) };
     let mut applied = first.clone();
+    let mut rest = applied.restart_hash();
     let mut secrets = fingerprint(applied.files());
     let mut retirement = retirement(&applied);
     let (outcomes, mut signalled) = host.apply_heeding(vec![first], signals).await;
@@ -116,25 +117,24 @@ async fn follow(
             }
         }
         match config::read(&args.config) {
-            Ok(mut config) if config != applied => {
-                if config.restart_hash() != applied.restart_hash() {
-                    // Who wrote it replaces the worker, one at a time: all would restart at once here, and if the
-                    // change is a bad one nobody would be left.
-                    config = WorkerConfig { live: config.live, ..applied.clone() };
-                    if config == applied {
-                        continue;
+            Ok(config) => {
+                // Who wrote the rest replaces the worker, one at a time: all would restart at once here, and if the change is
+                // a bad one nobody would be left.
+                let now = config.restart_hash();
+                if now != rest {
+                    tracing::info!("what has changed takes effect when this worker is replaced");
+                    rest = now;
+                }
+                if config.live != applied.live {
+                    log.set(config.live.log_level);
+                    applied.live = config.live;
+                    let outcomes;
+                    (outcomes, signalled) = host.apply_heeding(vec![applied.clone()], signals).await;
+                    for (object, outcome) in outcomes {
+                        tracing::info!(object, ?outcome, "configuration changed");
                     }
                 }
-                log.set(config.live.log_level);
-                let outcomes;
-                (outcomes, signalled) = host.apply_heeding(vec![config.clone()], signals).await;
-                for (object, outcome) in outcomes {
-                    tracing::info!(object, ?outcome, "configuration changed");
-                }
-                applied = config;
-                secrets = fingerprint(applied.files());
             }
-            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(error = error_chain(&error), "the changed configuration is not used")
             }

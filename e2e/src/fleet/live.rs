@@ -27,14 +27,22 @@ impl Fleet {
     /// # Errors
     /// When a configuration can't be written.
     pub fn change_live(&mut self, change: impl Fn(&mut Value)) -> Result<(), FleetError> {
-        change(&mut self.config["live"]);
+        self.change(|config| change(&mut config["live"]))
+    }
+
+    /// Changes the configuration of all workers, those to come included.
+    ///
+    /// # Errors
+    /// When a configuration can't be written.
+    pub fn change(&mut self, change: impl Fn(&mut Value)) -> Result<(), FleetError> {
+        change(&mut self.config);
         for number in self.running().collect::<Vec<_>>() {
             let file = self.path().join(format!("worker-{number}.json"));
             let text = std::fs::read_to_string(&file).map_err(FleetError::Prepare)?;
             let read = serde_json::from_str(&text);
             let mut config: Value =
                 read.map_err(|source| FleetError::Answer { program: "a configuration", said: text, source })?;
-            change(&mut config["live"]);
+            change(&mut config);
             let new = file.with_extension("new");
             std::fs::write(&new, config.to_string()).map_err(FleetError::Prepare)?;
             // At once, as a mounted ConfigMap changes: nobody reads half of it.
