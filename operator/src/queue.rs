@@ -46,7 +46,8 @@ impl Queue {
         let mut waiting = self.lock();
         let since = waiting.remove(name);
         if waiting.len() > 1 {
-            waiting.retain(|_, since| since.elapsed() < NEVER);
+            let now = Instant::now();
+            waiting.retain(|_, since| now - *since < NEVER);
         }
         if waiting.is_empty() {
             waiting.shrink_to_fit();

@@ -67,7 +67,7 @@ impl Detail {
         if !ctx.board.has(&name) {
             return Self::default();
         }
-        let object = format!("{}/{}", name.namespace, name.name);
+        let object = name.to_string();
         let asked = async {
             match ctx.registry.host(&name) {
                 Some(host) => members(&object, workers.ask(&host).await),

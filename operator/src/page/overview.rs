@@ -72,8 +72,7 @@ impl Overview {
         let totals = Totals::of(&rows);
         let find = find.trim().to_lowercase();
         let wanted = |(name, row): &(Name, Row)| {
-            let text = format!("{}/{}", name.namespace, name.name);
-            (!attention || needs_attention(row)) && text.contains(&find)
+            (!attention || needs_attention(row)) && name.to_string().contains(&find)
         };
         rows.retain(wanted);
         // The order of names stays within each tone.

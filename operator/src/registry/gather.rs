@@ -342,17 +342,17 @@ impl Picture {
 
 /// The number with two digits that count: 0 to 99 as they are, 12345 as 12000.
 pub fn rounded(number: i64) -> i64 {
-    let mut unit = 1;
-    while number / unit >= 100 {
-        unit *= 10;
-    }
-    number / unit * unit
+    leading(2, number)
 }
 
 /// The number with one digit that counts: 47 as 40, 1234 as 1000. What grows with the clock is shown less and less often.
 pub fn quantised(number: i64) -> i64 {
+    leading(1, number)
+}
+
+fn leading(digits: u32, number: i64) -> i64 {
     let mut unit = 1;
-    while number / unit >= 10 {
+    while number / unit >= 10_i64.pow(digits) {
         unit *= 10;
     }
     number / unit * unit

@@ -15,6 +15,7 @@ pub mod rounds;
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -52,6 +53,12 @@ pub struct Name {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// An object whose workers can be asked.
@@ -354,10 +361,10 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn subject(uid: &str) -> Subject {
+    pub(crate) fn subject(uid: &str) -> Subject {
         let name = Name { namespace: "shop".to_owned(), name: "orders".to_owned() };
         let host = "orders-stc.shop.svc".to_owned();
         Subject { name, uid: uid.to_owned(), host, shared: true, replicas: 2, metered: false, scaling: None }

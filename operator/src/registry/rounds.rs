@@ -65,7 +65,7 @@ pub async fn go(
 /// Asks the workers of one object. Says whether it looks different from before.
 pub async fn look(ctx: &Context, workers: &dyn Workers, subject: &Subject) -> bool {
     let said = workers.ask(&subject.host).await;
-    let name = format!("{}/{}", subject.name.namespace, subject.name.name);
+    let name = subject.name.to_string();
     take_up(ctx, subject, gather(&name, subject.shared, said)).await
 }
 
@@ -90,29 +90,13 @@ fn interval(subject: &Subject, objects: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scaling::decide::Plan;
-
-    fn subject(scaling: Option<Plan>) -> Subject {
-        let name = Name { namespace: "shop".to_owned(), name: "orders".to_owned() };
-        let host = "orders-stc.shop.svc".to_owned();
-        Subject { name, uid: "1".to_owned(), host, shared: true, replicas: 2, metered: false, scaling }
-    }
+    use crate::{registry::tests::subject, scaling::decide::tests::plan};
 
     /// U140: a number of workers that follows the lag is looked at each second.
     #[test]
     fn the_pace_is_bounded_for_one_and_for_all() {
-        let plan = Plan {
-            min: 1,
-            max: 10,
-            records_per_replica: 1000,
-            table: Vec::new(),
-            drain_time: None,
-            down_delay: Duration::from_secs(60),
-            max_memory: None,
-            beyond_shards: false,
-            dry_run: false,
-        };
-        let (fixed, scaled) = (subject(None), subject(Some(plan)));
+        let fixed = subject("1");
+        let scaled = Subject { scaling: Some(plan()), ..fixed.clone() };
         assert_eq!(interval(&fixed, 1), INTERVAL);
         assert!(interval(&scaled, 1) < TICK);
         for subject in [fixed, scaled] {

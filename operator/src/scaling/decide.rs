@@ -153,10 +153,10 @@ fn whole(lag: i64, each: i64) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn plan() -> Plan {
+    pub(crate) fn plan() -> Plan {
         Plan {
             min: 1,
             max: 10,
