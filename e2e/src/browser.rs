@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::base64;
 use crate::ports::Port;
 use crate::process::{Process, ProcessError};
 use crate::scratch::Scratch;
@@ -157,7 +158,7 @@ impl Browser {
     /// When it can't be taken or written.
     pub fn picture(&self, file: &Path) -> Result<(), BrowserError> {
         let encoded = self.tell("GET", "/screenshot", &Value::Null)?;
-        let bytes = base64::decoded(encoded.as_str().unwrap_or_default());
+        let bytes = STANDARD.decode(encoded.as_str().unwrap_or_default()).map_err(io::Error::other)?;
         Ok(std::fs::write(file, bytes)?)
     }
 

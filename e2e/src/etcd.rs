@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -248,8 +250,8 @@ impl Etcd {
     /// # Errors
     /// When the server refuses.
     pub fn revision(&self) -> Result<i64, EtcdError> {
-        // The gateway writes 64-bit numbers as strings; the key is `revision` in base64.
-        let answer = self.call("/v3/kv/range", &json!({"key": "cmV2aXNpb24="}))?;
+        // The gateway writes 64-bit numbers as strings.
+        let answer = self.call("/v3/kv/range", &json!({"key": STANDARD.encode("revision")}))?;
         Ok(revision_of(&answer).unwrap_or_default())
     }
 
@@ -259,7 +261,8 @@ impl Etcd {
     /// When the server refuses.
     pub fn count(&self, prefix: &str) -> Result<u64, EtcdError> {
         let (key, end) = (prefix.as_bytes(), prefix_end(prefix.as_bytes()));
-        let range = json!({"key": base64(key), "range_end": base64(&end), "count_only": true});
+        let range =
+            json!({"key": STANDARD.encode(key), "range_end": STANDARD.encode(end), "count_only": true});
         let answer = self.call("/v3/kv/range", &range)?;
         // A zero is left out.
         let count = answer["count"].as_str().and_then(|text| text.parse().ok());
@@ -290,7 +293,7 @@ impl Etcd {
     /// # Errors
     /// When the server refuses.
     pub fn delete(&self, key: &str) -> Result<(), EtcdError> {
-        self.call("/v3/kv/deleterange", &json!({"key": base64(key.as_bytes())})).map(drop)
+        self.call("/v3/kv/deleterange", &json!({"key": STANDARD.encode(key.as_bytes())})).map(drop)
     }
 
     /// Adds a root user and a user who may read and write one prefix, and turns authentication on.
@@ -306,7 +309,8 @@ impl Etcd {
             self.call("/v3/auth/user/grant", &json!({"user": user, "role": role}))?;
         }
         let (key, end) = (prefix.as_bytes(), prefix_end(prefix.as_bytes()));
-        let range = json!({"permType": "READWRITE", "key": base64(key), "range_end": base64(&end)});
+        let range =
+            json!({"permType": "READWRITE", "key": STANDARD.encode(key), "range_end": STANDARD.encode(&end)});
         self.call("/v3/auth/role/grant", &json!({"name": name, "perm": range}))?;
         self.call("/v3/auth/enable", &json!({})).map(|_| ())
     }
@@ -372,7 +376,7 @@ pub(crate) const PUT: &str = "/v3/kv/put";
 
 /// What writes a key.
 pub(crate) fn put_body(key: &str, value: impl AsRef<[u8]>) -> Value {
-    json!({"key": base64(key.as_bytes()), "value": base64(value.as_ref())})
+    json!({"key": STANDARD.encode(key.as_bytes()), "value": STANDARD.encode(value.as_ref())})
 }
 
 /// The store's revision after a call, by its answer.
@@ -380,29 +384,12 @@ pub(crate) fn revision_of(answer: &Value) -> Option<i64> {
     answer.pointer("/header/revision")?.as_str()?.parse().ok()
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let letter = ALPHABET[(word >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn base64_pads_and_prefixes_end() {
-        assert_eq!(base64(b"revision"), "cmV2aXNpb24=");
-        assert_eq!(base64(b"/a/"), "L2Ev");
-        assert_eq!(base64(b"a"), "YQ==");
+    fn prefixes_end() {
         assert_eq!(prefix_end(b"/a/"), b"/a0");
         assert_eq!(prefix_end(&[1, 255]), [2]);
     }

@@ -16,7 +16,6 @@
 //! thread of their own. This crate knows the vendors' clients and of Keyweir nothing but its programs,
 //! so every crate's tests may use it.
 
-pub mod base64;
 pub mod broker;
 pub mod browser;
 pub mod cache;
