@@ -30,8 +30,7 @@ fn an_operator_that_is_removed_leaves_workers_at_work_and_nothing_that_hangs() {
 
     scene.world.helm(&["uninstall", "blue", "--namespace", namespace, "--wait", "--timeout", "2m"]);
     let produced = produce(&kafka, &scene.topic, 0..5);
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_clean(produced);
 
     scene.kubectl(&["delete", "stc/orders", "--timeout=60s"]);
     wait::until("no pods", PATIENCE, || scene.made("pods").is_empty()).unwrap();

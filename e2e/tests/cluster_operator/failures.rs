@@ -8,14 +8,14 @@ use keyweir_e2e::cluster::condition;
 use keyweir_e2e::wait;
 use serde_json::Value;
 
-use crate::world::{PATIENCE, SYSTEM, Stream, ready, world};
+use crate::world::{PATIENCE, SYSTEM, ready, world};
 
 #[test]
 fn a_pod_that_is_killed_costs_no_record_and_no_order() {
     let scene = world().scene("killed");
     scene.apply(&scene.manifest(2, ""));
     scene.until_ready(2);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     scene.until_handled(400);
     let victim = scene.made("pods").remove(0);
     scene.kubectl(&["delete", &victim, "--grace-period=0", "--force"]);
@@ -36,18 +36,15 @@ fn a_pod_that_is_deleted_with_grace_repeats_nothing() {
     let scene = world().scene("graceful");
     scene.apply(&scene.manifest(2, ""));
     scene.until_ready(2);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     scene.until_handled(400);
     let pods = scene.made("pods");
     for pod in &pods {
         scene.kubectl(&["delete", pod]);
         scene.until_ready(2);
     }
-    wait::until("new pods only", PATIENCE, || scene.made("pods").iter().all(|pod| !pods.contains(pod)))
-        .unwrap();
-    let produced = stream.end();
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_replaced(&pods, 2);
+    scene.until_clean(stream.end());
 }
 
 #[test]
@@ -77,7 +74,7 @@ fn a_handler_that_crashes_in_its_container_is_waited_for_by_a_worker_that_stays(
     );
     scene.apply(&scene.manifest(1, "  retry: {maxAttempts: 100, maxDelay: 1s}\n").replace(&http, &container));
     scene.until_ready(1);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     scene.until_handled(200);
     for crashes in 1..=2 {
         crash(&pod(&scene.kubectl(&["get", "pods", "--output", "json"])));

@@ -5,7 +5,7 @@ use keyweir_e2e::scratch::Scratch;
 use keyweir_e2e::wait;
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, SYSTEM, Scene, Stream, chart, ready, world};
+use crate::world::{PATIENCE, SYSTEM, Scene, chart, ready, world};
 
 impl Scene {
     /// Installs an operator of that class for this namespace alone.
@@ -80,7 +80,7 @@ fn a_leader_that_is_killed_in_the_middle_of_a_change_is_followed_by_the_other_re
     scene.install("pair", &["--set", "operator.replicas=2"]);
     scene.apply(&scene.manifest(2, "  class: pair\n"));
     scene.until_ready(2);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     let leader = || {
         let lease = scene.world.cluster.json(scene.namespace(), &["lease", "pair-keyweir"]).unwrap();
         lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
@@ -91,16 +91,10 @@ fn a_leader_that_is_killed_in_the_middle_of_a_change_is_followed_by_the_other_re
         scene.apply(&scene.manifest(2, &format!("  class: pair\n  ordering: {ordering}\n")));
         scene.kubectl(&[&["delete", "pod", &before, "--wait=false"], gone].concat());
         scene.until_ready(2);
-        wait::until("new workers only", PATIENCE, || {
-            let now = scene.made("pods");
-            now.len() == 2 && now.iter().all(|pod| !pods.contains(pod))
-        })
-        .unwrap();
+        scene.until_replaced(&pods, 2);
         assert_ne!(leader(), before);
     }
-    let produced = stream.end();
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_clean(stream.end());
     scene.world.helm(&["uninstall", "pair", "--namespace", scene.namespace(), "--wait"]);
 }
 
@@ -112,7 +106,7 @@ fn an_upgrade_of_both_charts_keeps_the_same_workers_at_work() {
     scene.install("later", &[]);
     scene.apply(&scene.manifest(2, "  class: later\n"));
     scene.until_ready(2);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     let pods = scene.made("pods");
 
     let next = Scratch::make("charts").unwrap();
@@ -134,9 +128,7 @@ fn an_upgrade_of_both_charts_keeps_the_same_workers_at_work() {
     assert_eq!(scene.made("pods"), pods);
     scene.kubectl(&["scale", "stc/orders", "--replicas=3"]);
     scene.until_ready(3);
-    let produced = stream.end();
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_clean(stream.end());
     scene.world.helm(&["uninstall", "later", "--namespace", namespace, "--wait"]);
     scene.world.helm(&["upgrade", "keyweir-crds", &chart("keyweir-crds")]);
 }
@@ -167,7 +159,7 @@ fn workers_of_an_earlier_operator_work_on_until_their_turn() {
     scene.install("earlier", &[]);
     scene.apply(&manifest);
     scene.until_ready(1);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     let pods = scene.made("pods");
     scene.kubectl(&["scale", "deployment/earlier-keyweir", "--replicas=0"]);
     scene.kubectl(&["wait", "--for=delete", "pods", "--selector=app.kubernetes.io/name=keyweir-operator"]);
@@ -183,13 +175,7 @@ fn workers_of_an_earlier_operator_work_on_until_their_turn() {
 
     scene.kubectl(&["annotate", "stc/orders", "keyweir.io/restartedAt=now"]);
     scene.until(|object| version(object) == env!("CARGO_PKG_VERSION") && ready(object));
-    wait::until("new workers only", PATIENCE, || {
-        let now = scene.made("pods");
-        now.len() == 2 && now.iter().all(|pod| !pods.contains(pod))
-    })
-    .unwrap();
-    let produced = stream.end();
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_replaced(&pods, 2);
+    scene.until_clean(stream.end());
     scene.world.helm(&["uninstall", "earlier", "--namespace", scene.namespace(), "--wait"]);
 }

@@ -44,8 +44,7 @@ fn a_secret_that_is_missing_or_changes_is_told_and_taken_up_without_a_restart() 
     let password = r#"{"stringData": {"password": "bob-secret"}}"#;
     scene.kubectl(&["patch", "secret", "bob", "--patch", password]);
     until_taken_up(&scene, crate::world::ready);
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_clean(produced);
     assert_eq!(scene.made("pods"), pods);
     let list: Value = serde_json::from_str(&scene.kubectl(&["get", "pods", "--output", "json"])).unwrap();
     assert_eq!(list["items"][0]["status"]["containerStatuses"][0]["restartCount"], 0);

@@ -40,9 +40,7 @@ fn an_object_is_applied_scaled_under_load_and_deleted_without_a_trace() {
     scene.kubectl(&["scale", "stc/orders", "--replicas=2"]);
     scene.until_ready(2);
     wait::until("two pods", PATIENCE, || scene.made("pods").len() == 2).unwrap();
-    let produced = stream.end();
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_clean(stream.end());
 
     scene.kubectl(&["delete", "stc/orders", "--timeout=60s"]);
     wait::until("nothing left of it", PATIENCE, || scene.made(KINDS).is_empty()).unwrap();
@@ -195,24 +193,21 @@ fn keys_are_routed_to_more_workers_than_there_are_partitions() {
     let scene = world().scene_with("routed", 2);
     scene.apply(&scene.manifest(4, "  routing: Key\n"));
     scene.until_ready(4);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     wait::until("four pods at work", PATIENCE, || scene.world.witness.of(&scene.topic).pods.len() >= 4)
         .unwrap();
     scene.kubectl(&["scale", "stc/orders", "--replicas=3"]);
     scene.until_ready(3);
-    let produced = stream.end();
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_clean(stream.end());
 }
 
 #[test]
 fn a_live_change_keeps_the_pods_and_a_fixed_one_replaces_them_without_a_loss() {
     let scene = world().scene("change");
-    let kafka = scene.world.broker.kafka();
     scene.apply(&scene.manifest(2, ""));
     scene.until_ready(2);
     let pods = scene.made("pods");
-    let stream = Stream::begin(kafka, &scene.topic, 0);
+    let stream = scene.stream();
 
     scene.apply(&scene.manifest(2, "  execution: {concurrency: 7}\n  observability: {logLevel: Debug}\n"));
     scene.until_ready(2);
@@ -221,12 +216,6 @@ fn a_live_change_keeps_the_pods_and_a_fixed_one_replaces_them_without_a_loss() {
     scene.apply(&scene.manifest(2, "  ordering: Partition\n"));
     scene.until(|object| condition(object, "Progressing").0 == "True" || scene.made("pods") != pods);
     scene.until_ready(2);
-    wait::until("new pods only", PATIENCE, || {
-        let now = scene.made("pods");
-        now.len() == 2 && now.iter().all(|pod| !pods.contains(pod))
-    })
-    .unwrap();
-    let produced = stream.end();
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_replaced(&pods, 2);
+    scene.until_clean(stream.end());
 }

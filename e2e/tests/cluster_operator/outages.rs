@@ -5,7 +5,7 @@ use keyweir_e2e::cluster::condition;
 use keyweir_e2e::etcd::Etcd;
 use keyweir_e2e::wait;
 
-use crate::world::{PATIENCE, Scene, Stream, produce, ready, world};
+use crate::world::{PATIENCE, Scene, produce, ready, world};
 
 /// A scene in which parts of the cluster are killed; `None` = the cluster is somebody's own.
 fn breakable(name: &str) -> Option<Scene> {
@@ -21,15 +21,13 @@ fn a_kubelet_that_restarts_costs_no_worker_and_no_record() {
     let Some(scene) = breakable("kubelet") else { return };
     scene.apply(&scene.manifest(2, ""));
     scene.until_ready(2);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     let pods = scene.made("pods");
     scene.world.cluster.restart("kubelet", 3).unwrap();
     assert_eq!(scene.made("pods"), pods);
     scene.kubectl(&["scale", "stc/orders", "--replicas=3"]);
     scene.until_ready(3);
-    let produced = stream.end();
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_clean(stream.end());
 }
 
 #[test]
@@ -37,16 +35,14 @@ fn workers_go_on_without_an_api_server_and_what_was_asked_for_is_done_when_it_is
     let Some(scene) = breakable("apiserver") else { return };
     scene.apply(&scene.manifest(2, ""));
     scene.until_ready(2);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     let handled = || scene.world.witness.of(&scene.topic).handled;
     let before = handled();
     scene.kubectl(&["scale", "stc/orders", "--replicas=3"]);
     scene.world.cluster.restart("kube-apiserver", 5).unwrap();
     assert!(handled() > before, "workers need no API server");
     scene.until_ready(3);
-    let produced = stream.end();
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_clean(stream.end());
 }
 
 /// U60: what was not checkpointed when the lease ended may come again; nothing is lost and no order broken.
@@ -57,7 +53,7 @@ fn an_etcd_that_is_away_longer_than_a_lease_is_told_and_nothing_is_lost() {
     let own = format!("  coordination: {{type: Etcd, etcd: {{endpoints: ['{}']}}}}\n", etcd.endpoint());
     scene.apply(&scene.manifest(2, &own));
     scene.until_ready(2);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     scene.until_handled(200);
     etcd.kill9().unwrap();
     scene.until(|object| condition(object, "CoordinationReachable").0 == "False" && !ready(object));
@@ -95,7 +91,7 @@ fn a_drain_of_the_node_takes_no_more_workers_than_the_budget_allows() {
     let Some(scene) = breakable("drain") else { return };
     scene.apply(&scene.manifest(3, "  pod: {metadata: {labels: {drained: 'yes'}}}\n"));
     scene.until_ready(3);
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     let drain = ["drain", "node", "--pod-selector=drained=yes", "--delete-emptydir-data", "--timeout=8s"];
     let drained = scene.world.cluster.kubectl(&drain);
     let uncordon = || scene.world.cluster.kubectl(&["uncordon", "node"]).unwrap();
@@ -109,8 +105,6 @@ fn a_drain_of_the_node_takes_no_more_workers_than_the_budget_allows() {
     assert!(text.contains("violate the pod's disruption budget"), "{text}");
     assert!(left.lines().count() >= 2, "{left}");
     scene.until_ready(3);
-    let produced = stream.end();
-    scene.until_handled(produced);
-    scene.assert_clean(produced);
+    scene.until_clean(stream.end());
     wait::until("three workers", PATIENCE, || scene.made("pods").len() == 3).unwrap();
 }

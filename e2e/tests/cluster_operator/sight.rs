@@ -7,7 +7,7 @@ use keyweir_e2e::kafka::Record;
 use keyweir_e2e::wait;
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, SYSTEM, Stream, produce, ready, world};
+use crate::world::{PATIENCE, SYSTEM, produce, ready, world};
 
 /// U164.
 #[test]
@@ -62,7 +62,7 @@ fn a_roll_out_whose_workers_do_not_become_ready_stops_and_the_old_ones_go_on() {
     scene.apply(&manifest);
     scene.until_ready(2);
     let old = scene.made("pods");
-    let stream = Stream::begin(scene.world.broker.kafka(), &scene.topic, 0);
+    let stream = scene.stream();
     scene.until_handled(200);
 
     let nobody = manifest.replace(&scene.world.witness.url(), "http://127.0.0.1:9/");

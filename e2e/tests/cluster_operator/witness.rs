@@ -6,7 +6,8 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use keyweir_e2e::base64;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use keyweir_e2e::ports::Port;
 use serde_json::Value;
 
@@ -154,7 +155,8 @@ impl Request {
     fn reported(body: &[u8]) -> Request {
         let event: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        let number = String::from_utf8(base64::decoded(&text("data_base64"))).unwrap_or_default();
+        let number =
+            String::from_utf8(STANDARD.decode(text("data_base64")).unwrap_or_default()).unwrap_or_default();
         let number = number.parse().unwrap_or(u64::MAX);
         Request { topic: text("topic"), key: text("partitionkey"), number }
     }

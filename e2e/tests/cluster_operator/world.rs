@@ -170,6 +170,26 @@ impl Scene {
         .unwrap();
     }
 
+    /// Waits until so many records were handled, and says that this was all that happened.
+    pub(crate) fn until_clean(&self, produced: u64) {
+        self.until_handled(produced);
+        self.assert_clean(produced);
+    }
+
+    /// Waits until so many pods work on `orders` and none of them is one of `old`.
+    pub(crate) fn until_replaced(&self, old: &[String], count: usize) {
+        wait::until("new pods only", PATIENCE, || {
+            let now = self.made("pods");
+            now.len() == count && now.iter().all(|pod| !old.contains(pod))
+        })
+        .unwrap();
+    }
+
+    /// Records that keep coming to the test's topic.
+    pub(crate) fn stream(&self) -> Stream {
+        Stream::begin(self.world.broker.kafka(), &self.topic, 0)
+    }
+
     /// What the test's topic has been through: nothing lost, nothing out of order, nothing repeated.
     pub(crate) fn assert_clean(&self, produced: u64) {
         assert_eq!(self.assert_whole(produced).duplicates, 0, "a planned change repeats nothing");
