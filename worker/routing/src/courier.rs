@@ -288,9 +288,12 @@ impl Rounds {
             }
             End::Busy => {
                 courier.office.stats.busy();
+                // Each answer makes room for one: only where none is to come there is a wait, others fill the target then.
                 self.window = self.sent.len().max(1);
                 self.answers = 0;
-                self.pause_until = Some(Instant::now() + self.pace.wait());
+                if self.sent.is_empty() {
+                    self.pause_until = Some(Instant::now() + self.pace.wait());
+                }
                 self.line.push_front(parcel);
             }
             End::Refused => parcel.answer(Delivery::NotBegun),

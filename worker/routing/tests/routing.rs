@@ -164,6 +164,32 @@ async fn a_full_target_says_so_and_all_its_records_execute_there_in_the_end() {
     assert_eq!(village.members[1].stats.now().hosted, counted.routed);
 }
 
+/// A target that is full for a moment does not make its courier rest while its seats come free. Twice as many calls as
+/// there are seats are under way, as the pump has them; keys are spread by chance.
+#[tokio::test(start_paused = true)]
+async fn while_there_are_records_for_them_hardly_a_seat_is_free() {
+    const MEMBERS: usize = 4;
+    const SEATS: usize = 64;
+    const TAKES: Duration = Duration::from_millis(10);
+    let village = Arc::new(Village::new(MEMBERS, SEATS, TAKES).await);
+    let end = Instant::now() + Duration::from_secs(2);
+    let calls = (0..2 * MEMBERS * SEATS).map(|call| {
+        let village = Arc::clone(&village);
+        tokio::spawn(async move {
+            let mut done = 0;
+            while Instant::now() < end {
+                let key = format!("key-{call}-{}", done % 4);
+                village.send(0, &key, 0).await;
+                done += 1;
+            }
+            done
+        })
+    });
+    let done: usize = join_all(calls).await.into_iter().map(|call| call.expect("no panic")).sum();
+    let most = MEMBERS * SEATS * 2000 / TAKES.as_millis() as usize;
+    assert!(done * 20 >= most * 19, "{done} of {most}: {:?}", village.members[0].stats.now());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leaving_target_finishes_what_it_has_and_takes_nothing_new() {
     let village = Village::new(2, 8, Duration::from_secs(5)).await;
