@@ -31,6 +31,9 @@ use crate::{
 /// A watch that breaks again within this time does so without another line in the log.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// Objects that a list brings at a time: a page is held as text and as data.
+const PAGE: u32 = 100;
+
 /// An object as it is stored, read as a `K` if it is one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stored<K> {
@@ -69,7 +72,7 @@ where
 pub fn watch<K>(
     client: &Client,
     scope: &Scope,
-    config: &watcher::Config,
+    config: watcher::Config,
     metrics: &Metrics,
 ) -> impl Stream<Item = watcher::Event<PartialObjectMeta<K>>> + Send + use<K>
 where
@@ -83,7 +86,7 @@ where
     let streams: Vec<_> = scope
         .apis::<PartialObjectMeta<K>>(client)
         .into_iter()
-        .map(|api| watcher(api, config.clone()).default_backoff().boxed())
+        .map(|api| watcher(api, config.clone().page_size(PAGE)).default_backoff().boxed())
         .collect();
     let metrics = metrics.clone();
     let mut told: Option<Instant> = None;
@@ -115,7 +118,7 @@ where
     // Meters are looked after elsewhere.
     let ours = watcher::Config::default().labels(&selecting(stream_consumer::KIND));
     let (noticing, queued) = (Arc::clone(ctx), Arc::clone(ctx));
-    watch::<K>(&ctx.client, &ctx.settings.scope, &ours, &ctx.metrics)
+    watch::<K>(&ctx.client, &ctx.settings.scope, ours, &ctx.metrics)
         .inspect(move |event| noticing.memory.saw(event))
         .map(Ok)
         .touched_objects()

@@ -111,6 +111,8 @@ struct Entry {
     /// Workers that it has or gets.
     workers: i32,
     asked: Option<Instant>,
+    /// How often in a row its workers have said the same.
+    calm: u32,
     known: Known,
     memory: Memory,
     /// Since when a shard has had no owner.
@@ -178,6 +180,7 @@ impl Registry {
                     subject: subject.clone(),
                     workers,
                     asked: None,
+                    calm: 0,
                     known: Known::default(),
                     memory: Memory::default(),
                     unowned: None,
@@ -203,11 +206,13 @@ impl Registry {
         entry.map(|entry| entry.known.clone()).unwrap_or_default()
     }
 
-    /// The objects whose workers were not asked for as long as `interval` says; they count as asked now.
-    pub fn due(&self, now: Instant, interval: impl Fn(&Subject) -> Duration) -> Vec<Subject> {
+    /// The objects whose workers were not asked for as long as `interval` says, given how often in a row they have said the
+    /// same; they count as asked now.
+    pub fn due(&self, now: Instant, interval: impl Fn(&Subject, u32) -> Duration) -> Vec<Subject> {
         let mut due = Vec::new();
         for entry in self.lock().values_mut().filter(|entry| entry.workers > 0) {
-            if entry.asked.is_none_or(|asked| now.duration_since(asked) >= interval(&entry.subject)) {
+            let interval = interval(&entry.subject, entry.calm);
+            if entry.asked.is_none_or(|asked| now.duration_since(asked) >= interval) {
                 entry.asked = Some(now);
                 due.push(entry.subject.clone());
             }
@@ -264,6 +269,7 @@ impl Registry {
         let before = entry.known.picture.as_ref();
         let error = picture.error_after(before, entry.known.last_error.as_ref(), now);
         let happenings = entry.told.news(&std::mem::take(&mut picture.notices));
+        entry.calm = if before == Some(&picture) { entry.calm.saturating_add(1) } else { 0 };
         let unowned = entry.unowned.filter(|_| picture.lacks_owners());
         entry.unowned = picture.lacks_owners().then(|| unowned.unwrap_or(at));
         let unowned = unowned.is_some_and(|since| at.duration_since(since) >= MOVE);
@@ -375,11 +381,28 @@ pub(crate) mod tests {
         let registry = Registry::default();
         registry.follow(subject("1"), 2);
         let (now, pace) = (Instant::now(), Duration::from_secs(10));
-        let due = |now| registry.due(now, |_| pace);
+        let due = |now| registry.due(now, |_, _| pace);
         assert_eq!(due(now), [subject("1")]);
         registry.follow(subject("1"), 2);
         assert_eq!(due(now + Duration::from_secs(9)), []);
         assert_eq!(due(now + pace), [subject("1")]);
+    }
+
+    #[test]
+    fn who_keeps_saying_the_same_is_known_to_be_at_rest() {
+        let registry = Registry::default();
+        registry.follow(subject("1"), 2);
+        let calm = |completed| {
+            let picture = Picture { answers: 2, completed: Some(completed), ..Picture::default() };
+            registry.heard(&subject("1"), picture, Timestamp::now());
+            let seen = std::cell::Cell::new(0);
+            registry.due(Instant::now(), |_, calm| {
+                seen.set(calm);
+                Duration::ZERO
+            });
+            seen.get()
+        };
+        assert_eq!([7, 7, 7, 8, 8].map(calm), [0, 1, 2, 0, 1]);
     }
 
     #[test]

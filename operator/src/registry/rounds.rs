@@ -25,6 +25,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const SCALED: Duration = Duration::from_millis(900);
 /// and of so many objects each second at most.
 const PER_SECOND: u32 = 100;
+/// Where that is the bound, those that keep saying the same are asked so many times more rarely.
+const AT_REST: u32 = 4;
 /// Objects that are asked about at a time.
 const AT_ONCE: usize = 32;
 
@@ -43,7 +45,7 @@ pub async fn go(
             () = sleep(TICK) => {}
         }
         let objects = ctx.registry.len();
-        let due = ctx.registry.due(Instant::now(), |subject| interval(subject, objects));
+        let due = ctx.registry.due(Instant::now(), |subject, calm| interval(subject, calm, objects));
         let round = stream::iter(due).for_each_concurrent(AT_ONCE, |subject| {
             let (ctx, workers, changed) = (&ctx, &workers, &changed);
             async move {
@@ -80,11 +82,15 @@ pub async fn take_up(ctx: &Context, subject: &Subject, picture: Picture) -> bool
     }
 }
 
-/// How often the workers of this one of so many objects are asked.
-fn interval(subject: &Subject, objects: usize) -> Duration {
-    let objects = u32::try_from(objects).unwrap_or(u32::MAX);
+/// How often the workers of this one of so many objects are asked, when they have said the same that often in a row.
+fn interval(subject: &Subject, calm: u32, objects: usize) -> Duration {
     let least = if subject.scaling.is_some() { SCALED } else { INTERVAL };
-    least.max(Duration::from_secs(1) * objects / PER_SECOND)
+    let paced = Duration::from_secs(1) * u32::try_from(objects).unwrap_or(u32::MAX) / PER_SECOND;
+    match paced > least {
+        true if subject.scaling.is_none() => paced * (1 + calm).min(AT_REST),
+        true => paced,
+        false => least,
+    }
 }
 
 #[cfg(test)]
@@ -97,10 +103,12 @@ mod tests {
     fn the_pace_is_bounded_for_one_and_for_all() {
         let fixed = subject("1");
         let scaled = Subject { scaling: Some(plan()), ..fixed.clone() };
-        assert_eq!(interval(&fixed, 1), INTERVAL);
-        assert!(interval(&scaled, 1) < TICK);
-        for subject in [fixed, scaled] {
-            assert_eq!(interval(&subject, 3000), Duration::from_secs(30));
+        assert_eq!(interval(&fixed, 9, 1), INTERVAL);
+        assert!(interval(&scaled, 9, 1) < TICK);
+        for subject in [&fixed, &scaled] {
+            assert_eq!(interval(subject, 0, 3000), Duration::from_secs(30));
         }
+        let at_rest = [&fixed, &scaled].map(|subject| interval(subject, 9, 3000).as_secs());
+        assert_eq!(at_rest, [120, 30], "but where the lag decides over the workers");
     }
 }

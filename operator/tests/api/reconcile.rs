@@ -280,7 +280,7 @@ pub(crate) async fn scaled() -> Vec<String> {
 
 /// Asks the workers of all objects, who say that.
 pub(crate) async fn looked(context: &Context, said: &Value) -> bool {
-    let subject = context.registry.due(Instant::now(), |_| Duration::ZERO).remove(0);
+    let subject = context.registry.due(Instant::now(), |_, _| Duration::ZERO).remove(0);
     look(context, &Saying(said.clone()), &subject).await
 }
 

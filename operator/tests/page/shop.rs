@@ -123,7 +123,7 @@ impl Shop {
     }
 
     async fn ask(&self) {
-        for subject in self.context.registry.due(Instant::now(), |_| Duration::ZERO) {
+        for subject in self.context.registry.due(Instant::now(), |_, _| Duration::ZERO) {
             look(&self.context, &self.workers, &subject).await;
         }
     }
@@ -133,7 +133,7 @@ impl Shop {
         let mut workers = self.workers.clone();
         let said = workers.0.get_mut("orders-stc.shop.svc").unwrap();
         said[0]["shards"][0]["lag"] = 3_900.into();
-        for subject in self.context.registry.due(Instant::now(), |_| Duration::ZERO) {
+        for subject in self.context.registry.due(Instant::now(), |_, _| Duration::ZERO) {
             look(&self.context, &workers, &subject).await;
         }
     }

@@ -162,7 +162,7 @@ async fn control(
     });
     let (forgetting, queued) = (Arc::clone(&context), Arc::clone(&context));
     let (reader, writer) = reflector::store();
-    let objects = watch::<StreamConsumer>(&client, &scope, &WatcherConfig::default(), &metrics)
+    let objects = watch::<StreamConsumer>(&client, &scope, WatcherConfig::default(), &metrics)
         .inspect(move |event| {
             // One that is gone is not reconciled any more.
             if let watcher::Event::Delete(gone) = event {
