@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use keyweir_engine::root_cause;
 use keyweir_worker::http::SOCKET;
 use reqwest::{Client, Method, Response};
 
@@ -24,13 +25,13 @@ pub(crate) enum ControlError {
     #[error("failed to prepare the client")]
     Client(#[source] reqwest::Error),
     /// The request did not get through.
-    #[error("failed to ask {place}")]
+    #[error("failed to ask {place}; see that `keyweir run` listens there")]
     Ask {
         /// Who was asked.
         place: String,
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: Unanswered,
     },
     /// The answer was no.
     #[error("failed: {text}")]
@@ -39,6 +40,11 @@ pub(crate) enum ControlError {
         text: String,
     },
 }
+
+/// What stopped a request, by its first cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", root_cause(.0))]
+pub(crate) struct Unanswered(pub(crate) reqwest::Error);
 
 /// A running process, as it is reached.
 pub(crate) struct Control {
@@ -77,7 +83,7 @@ impl Control {
         parameters: &[(&str, &str)],
         lines: Option<Vec<u8>>,
     ) -> Result<Response, ControlError> {
-        let failed = |source| ControlError::Ask { place: self.place.clone(), source };
+        let failed = |error| ControlError::Ask { place: self.place.clone(), source: Unanswered(error) };
         let mut request = self.client.request(method, self.url(path, parameters));
         if let Some(lines) = lines {
             request = request.header("content-type", "application/x-ndjson").body(lines);

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::args::{ParkedAct, ParkedArgs};
-use crate::control::{Control, ControlError};
+use crate::control::{Control, ControlError, Unanswered};
 use crate::{exit, say};
 
 /// Records asked for at a time.
@@ -110,7 +110,8 @@ async fn ask(
     let mut parameters = parameters.to_vec();
     parameters.extend(args.object.as_deref().map(|object| ("object", object)));
     let response = control.ask(method, path, &parameters, None).await?;
-    response.text().await.map_err(|source| ControlError::Ask { place: path.to_owned(), source })
+    let failed = |error| ControlError::Ask { place: path.to_owned(), source: Unanswered(error) };
+    response.text().await.map_err(failed)
 }
 
 /// A field as plain text.

@@ -27,6 +27,14 @@ use std::error::Error;
 pub use outcome::{Failure, Outcome, Output, Verdict};
 pub use record::{Arena, NewRecord, Origin, Record};
 
+/// The cause of all causes, where the layers above it say the same in other words.
+pub fn root_cause<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    error
+}
+
 /// An error and all its causes in one line, for logs and status.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

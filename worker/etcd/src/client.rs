@@ -94,7 +94,8 @@ impl Connection {
                 if matches!(kind(&error), Kind::Unreachable | Kind::Refused) {
                     self.replace(&slot);
                 }
-                Err(store_error(act, from, error))
+                let endpoint = self.endpoint.endpoints.get(slot.server).map(String::as_str);
+                Err(store_error(act, from, endpoint, error))
             }
             Err(_) => {
                 self.replace(&slot);

@@ -1,9 +1,11 @@
 //! What etcd's refusals mean to the engine. Up: the [crate](crate).
 
 use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 
 use keyweir_engine::ports::StoreError;
+use keyweir_engine::root_cause;
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,32 @@ impl ConnectError {
         };
         let source: Box<dyn Error + Send + Sync> = self.into();
         if refused { StoreError::Refused { act, source } } else { StoreError::Unreachable { act, source } }
+    }
+}
+
+/// What etcd said, or the way to it, in their own words: those of the client's layers name no server and the cause thrice.
+#[derive(Debug)]
+struct Said {
+    /// Who was asked, where it is known.
+    endpoint: Option<String>,
+    error: etcd_client::Error,
+}
+
+impl Error for Said {}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(endpoint) = &self.endpoint {
+            write!(f, "{endpoint}: ")?;
+        }
+        let etcd_client::Error::GRpcStatus(status) = &self.error else {
+            return write!(f, "{}", self.error);
+        };
+        match status.source().map(root_cause) {
+            Some(cause) => write!(f, "{cause}"),
+            None if status.message().is_empty() => write!(f, "{}", status.code()),
+            None => f.write_str(status.message()),
+        }
     }
 }
 
@@ -113,10 +141,16 @@ pub(crate) fn is_refusal(reason: &str) -> bool {
     ["permission denied", "auth", "user"].iter().any(|word| reason.contains(word))
 }
 
-/// A failed call, in the engine's words. `from` is the revision that was asked for, if one was.
-pub(crate) fn store_error(act: &'static str, from: u64, error: etcd_client::Error) -> StoreError {
+/// A failed call, in the engine's words. `from` is the revision that was asked for, if one was; `endpoint` is who was
+/// asked, where that is known.
+pub(crate) fn store_error(
+    act: &'static str,
+    from: u64,
+    endpoint: Option<&str>,
+    error: etcd_client::Error,
+) -> StoreError {
     let kind = kind(&error);
-    let source: Box<dyn Error + Send + Sync> = error.into();
+    let source: Box<dyn Error + Send + Sync> = Said { endpoint: endpoint.map(str::to_owned), error }.into();
     match kind {
         Kind::Unreachable => StoreError::Unreachable { act, source },
         Kind::Refused => StoreError::Refused { act, source },

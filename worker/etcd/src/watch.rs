@@ -60,7 +60,7 @@ async fn open(connection: &Connection, prefix: String, from: u64) -> Result<Watc
 /// The next changes; news without changes are passed over.
 async fn next(stream: &mut WatchStream, from: u64) -> Result<Changes, StoreError> {
     loop {
-        let told = stream.message().await.map_err(|error| store_error(ACT, from, error))?;
+        let told = stream.message().await.map_err(|error| store_error(ACT, from, None, error))?;
         let Some(told) = told else {
             return Err(ended("the stream is closed"));
         };

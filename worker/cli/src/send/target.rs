@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::args::SendArgs;
-use crate::control::{self, Control, ControlError};
+use crate::control::{self, Control, ControlError, Unanswered};
 
 /// How this client calls itself.
 const NAME: &str = "keyweir-send";
@@ -147,7 +147,7 @@ async fn hand_over(
     }
     let path = format!("/v1/topics/{}", control::escape(topic));
     let response = control.ask(Method::POST, &path, &[], Some(lines)).await?;
-    response.json().await.map_err(|source| ControlError::Ask { place: path, source })
+    response.json().await.map_err(|error| ControlError::Ask { place: path, source: Unanswered(error) })
 }
 
 /// A record as the process reads it; bytes as they are.

@@ -244,7 +244,7 @@ pub(super) async fn present(connection: &Connection, prefix: &str) -> Result<(u6
 
 /// The next changes; `None` = news without changes.
 async fn next(watch: &mut WatchStream, from: u64) -> Result<Option<Vec<Change>>, Ended> {
-    let told = watch.message().await.map_err(|error| ended(store_error(WATCH, from, error), from))?;
+    let told = watch.message().await.map_err(|error| ended(store_error(WATCH, from, None, error), from))?;
     look_at(told.as_ref(), from)?;
     let changes: Vec<Change> = told.iter().flat_map(|told| told.events()).filter_map(Change::of).collect();
     Ok((!changes.is_empty()).then_some(changes))
