@@ -30,12 +30,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "keyweir.defaults" -}}
 {{- $coordination := dict "type" .Values.coordination.type "memberTTL" .Values.coordination.memberTTL }}
 {{- $endpoints := .Values.coordination.etcd.endpoints }}
+{{- if and $endpoints .Values.etcd.tryout.enabled }}
+{{- fail "two etcds are named: remove coordination.etcd.endpoints, or etcd.tryout.enabled" }}
+{{- else if and $endpoints (ne $coordination.type "Etcd") }}
+{{- fail "coordination.etcd.endpoints is set, and coordination.type is None: set coordination.type=Etcd, or remove the endpoints" }}
+{{- end }}
 {{- if .Values.etcd.tryout.enabled }}
 {{- $_ := set $coordination "type" "Etcd" }}
 {{- $endpoints = list (printf "http://%s-etcd.%s:2379" (include "keyweir.name" .) .Release.Namespace) }}
 {{- end }}
 {{- if eq $coordination.type "Etcd" }}
-{{- $etcd := dict "endpoints" ($endpoints | required "coordination.etcd.endpoints must name at least one server") "prefix" .Values.coordination.etcd.prefix }}
+{{- if not $endpoints }}
+{{- fail "coordination.type is Etcd, and coordination.etcd.endpoints names no server: set coordination.etcd.endpoints={https://etcd.data:2379}" }}
+{{- end }}
+{{- $etcd := dict "endpoints" $endpoints "prefix" .Values.coordination.etcd.prefix }}
 {{- with .Values.coordination.etcd.tls }}{{ $_ := set $etcd "tls" . }}{{ end }}
 {{- with .Values.coordination.etcd.auth }}{{ $_ := set $etcd "auth" . }}{{ end }}
 {{- $_ := set $coordination "etcd" $etcd }}

@@ -66,12 +66,33 @@ fn charts_that_say_everything_are_without_fault() {
     world().helm(&["lint", "--strict", &chart("keyweir"), "--set", all]);
     world().helm(&["lint", "--strict", &chart("keyweir-crds")]);
     let printed = world().helm(&["template", "keyweir", &chart("keyweir"), "--set", all]);
-    let wrong = ["--set", "operator.replica=2"];
-    assert!(world().cluster.helm(&["template", "keyweir", &chart("keyweir"), wrong[0], wrong[1]]).is_err());
     for kind in ["PodMonitor", "PrometheusRule", "PodDisruptionBudget", "StatefulSet"] {
         assert!(printed.contains(&format!("kind: {kind}\n")), "{kind}");
     }
     assert!(printed.contains("keyweir_lag_records"), "the dashboard is missing");
+}
+
+#[test]
+fn wrong_values_are_refused_with_what_is_wrong() {
+    let etcd = "coordination.type=Etcd,coordination.etcd.endpoints={https://etcd:2379}";
+    for (wrong, words) in [
+        ("operator.replica=2", "'replica' not allowed"),
+        ("operator.logLevel=loud", "'loud' does not match"),
+        ("operator.resources.limit.memory=1Gi", "'limit' not allowed"),
+        ("operator.podLabels.app\\.kubernetes\\.io/name=mine", "app.kubernetes.io/name"),
+        ("image.registry=https://registry.example", "does not match"),
+        ("namespaces={Shop}", "'Shop' does not match"),
+        ("coordination.memberTTL=1s", "'1s' does not match"),
+        ("coordination.type=Etcd", "names no server: set coordination.etcd.endpoints="),
+        ("coordination.etcd.endpoints={https://etcd:2379}", "set coordination.type=Etcd"),
+        (&format!("{etcd},etcd.tryout.enabled=true"), "two etcds are named"),
+        (&format!("{etcd},coordination.etcd.tls.cacert=a"), "'cacert' not allowed"),
+        (&format!("{etcd},coordination.etcd.auth.username=shop"), "'passwordSecretKeyRef' required"),
+    ] {
+        let arguments = ["template", "keyweir", &chart("keyweir"), "--set", wrong];
+        let said = world().cluster.helm(&arguments).expect_err(wrong).to_string();
+        assert!(said.contains(words), "{wrong}: {words} is not in {said}");
+    }
 }
 
 #[test]
