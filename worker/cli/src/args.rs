@@ -65,9 +65,14 @@ Examples:
   tail -f app.log | keyweir run -f log.yaml --embedded --feed log=- --feed-format lines
   keyweir run -f orders.yaml -f secrets.yaml --handler-url http://127.0.0.1:9000/
 
-Ends with 0 when all went well, 1 when it could not start, could not go on or work was cut off, 2 when a manifest is
-wrong and, with --until-idle, 3 when records were parked or dead-lettered. The first SIGTERM or Ctrl-C drains, the second forces.
-A changed manifest is taken up at once; what is wrong with it is said, and the old one goes on.";
+The first Ctrl-C or SIGTERM finishes what is executing, the second cuts it off. A changed manifest
+is taken up at once; what is wrong with it is said, and the old one goes on.
+
+Exit codes:
+  0    all went well
+  1    it could not start or not go on, or work was cut off
+  2    a manifest or an argument is wrong
+  3    with --until-idle: records were parked or dead-lettered";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -80,7 +85,7 @@ pub(crate) struct RunArgs {
     /// The data directory: embedded log, checkpoints, parked records
     #[arg(long, value_name = "DIR", default_value = "./.keyweir")]
     pub(crate) data: PathBuf,
-    /// End when nothing was left to do for that long
+    /// End when nothing was left to do for that long; 2.5 s at least
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) until_idle: Option<Duration>,
     /// With --until-idle: end with 1 when what is left could not be done for that long (a broker or handler is down)
@@ -90,12 +95,12 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Which one this is, from 0 on, of processes on one manifest with coordination.placement: Static
-    #[arg(long, env = "KEYWEIR_ORDINAL", value_name = "N")]
+    #[arg(long, env = "KEYWEIR_ORDINAL", value_name = "N", allow_negative_numbers = true)]
     pub(crate) ordinal: Option<u32>,
     /// Directory with <name>/<key> for each Secret, as a pod mounts them
     #[arg(long, value_name = "DIR")]
     pub(crate) secrets: Option<PathBuf>,
-    /// Where container and http handlers are reached
+    /// Ask http and container handlers there, wherever the manifest says they are
     #[arg(long, value_name = "URL")]
     pub(crate) handler_url: Option<String>,
     /// Write every step of every record there, for `keyweir verify`; with several objects, one file each
@@ -158,7 +163,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "FIELD", value_parser = crate::records::key_source)]
     pub(crate) key_from: Option<crate::records::KeySource>,
     /// Records a second; absent = as fast as they can
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: Option<u32>,
     /// Write to this Kafka cluster
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', conflicts_with = "data")]
@@ -241,7 +246,8 @@ Examples:
   keyweir parked release orders/3@1287
   keyweir parked release orders/3@1287 orders/0@96 --data ./.keyweir
 
-Where its key went on without it, it comes out of its order; where the key waits, all that stand behind it follow in order.";
+Where its key went on without it, it comes out of its order; where the key waits, all that stand
+behind it follow in order.";
 
 const SKIP_EXAMPLES: &str = "\
 Examples:
@@ -264,8 +270,14 @@ Examples:
   keyweir shards -f orders.yaml --json | jq 'select(.owner == null)'
   keyweir shards -f orders.yaml --secrets ./secrets      where etcd or Kafka want a login
 
-LAG counts from the durable frontier, AHEAD what is complete above it, ELSEWHERE what still executes at earlier owners. IN-FLIGHT is what owners
-themselves say, where they can be reached from here.";
+Columns:
+  LAG        records behind the durable frontier
+  IN-FLIGHT  what is under way, as its owner says, where it can be reached from here
+  FRONTIER   all below this offset is complete
+  AHEAD      what is complete above it
+  FAILED     what waits for its next attempt
+  ELSEWHERE  what still executes at an earlier owner
+  FENCE      the number of this ownership: what comes under an older one is refused";
 
 #[derive(Debug, Args)]
 pub(crate) struct RosterArgs {
@@ -305,8 +317,19 @@ Examples:
   keyweir send orders --file orders.jsonl --log sent.jsonl
   keyweir verify events-a.jsonl events-b.jsonl --expect sent.jsonl
 
-Ends with 0 when all promises were kept, 4 when not. A record that was handled again under a newer fence is a
-duplicate, which at-least-once allows: it is counted, not blamed.";
+Words:
+  duplicates      handled again under a newer fence, as at-least-once allows: counted, not blamed
+  set aside       dead-lettered, parked or skipped
+  gone            removed by retention or compaction before it could be handled
+  unfinished      read, and not done when the logs end: the next run handles it
+  cancelled late  by a member that had lost its shard and had not yet heard of it
+  tenures         how often a shard got an owner
+  torn lines      cut off by a kill
+
+Exit codes:
+  0    all promises were kept
+  1    a log can't be read, or there is nothing to judge
+  4    promises were broken";
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
@@ -326,7 +349,8 @@ Examples:
   keyweir check -f orders.yaml
   keyweir check -f orders.yaml -f secrets.yaml --embedded      as `keyweir run` would take them
 
-Every mistake is said with its line: of the YAML, of the schema, of the rules between fields. Ends with 2 when there is one.";
+Every mistake is said with its line: of the YAML, of the schema, of the rules between fields. Ends
+with 2 when there is one. - is standard input, as in: kustomize build | keyweir check -f -";
 
 const RENDER_EXAMPLES: &str = "\
 Examples:

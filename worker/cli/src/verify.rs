@@ -34,7 +34,12 @@ pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     match look(&args.logs, &args.expect) {
         Ok(findings) => {
             let written = if args.json { say::out(findings.as_json()) } else { say::out(&findings) };
-            if findings.is_clean() { exit::said(written) } else { ExitCode::from(exit::VIOLATED) }
+            match (findings.is_clean(), findings.is_empty()) {
+                (false, _) => ExitCode::from(exit::VIOLATED),
+                // No proof is none, whoever builds on the exit code.
+                (true, true) => ExitCode::FAILURE,
+                (true, false) => exit::said(written),
+            }
         }
         Err(error) => exit::failed(&error),
     }

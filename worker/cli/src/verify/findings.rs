@@ -74,6 +74,11 @@ impl Findings {
         self.kinds().iter().all(|(_, broken)| broken.count == 0)
     }
 
+    /// Whether the logs say nothing at all: no shard ever had an owner.
+    pub(super) fn is_empty(&self) -> bool {
+        self.fences == 0
+    }
+
     /// How many keys there were.
     pub(crate) fn keys(&self) -> u64 {
         self.keys
@@ -131,9 +136,9 @@ impl fmt::Display for Findings {
                 writeln!(f, "  {example}")?;
             }
         }
-        let verdict = match (self.is_clean(), self.fences) {
-            (true, 0) => "nothing was recorded: there is nothing to judge",
-            (true, _) => "every promise was kept",
+        let verdict = match (self.is_clean(), self.is_empty()) {
+            (true, true) => "nothing was recorded: there is nothing to judge",
+            (true, false) => "every promise was kept",
             (false, _) => "promises were BROKEN",
         };
         f.write_str(verdict)
