@@ -7,8 +7,10 @@ use crate::manifests::{self, Place};
 use crate::{exit, say};
 
 pub(crate) fn check(args: &FilesArgs) -> ExitCode {
-    match manifests::read(&args.files).and_then(|manifests| manifests.render(&Place::of(args))) {
-        Ok(rendered) => {
+    let read = manifests::read(&args.files);
+    match read.and_then(|manifests| Ok((manifests.render(&Place::of(args))?, manifests.passed_over))) {
+        Ok((rendered, passed_over)) => {
+            passed_over.iter().for_each(say::err);
             let mut lines = Vec::new();
             for object in &rendered {
                 lines.push(format!("{} {} is fine", object.config.object.kind, object.name()));

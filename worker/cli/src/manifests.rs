@@ -6,10 +6,13 @@
 //! ```
 //! Pure but for reading the files.
 
+mod alike;
 mod documents;
 mod lines;
+mod misfits;
 mod rules;
 pub(crate) mod secrets;
+mod strangers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,9 @@ use keyweir_render::{Environment, Local, SecretFile};
 
 use crate::args::{FilesArgs, RunArgs};
 use secrets::Secret;
+
+/// The name of a file that is standard input.
+pub(crate) const STDIN: &str = "-";
 
 /// One mistake, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +70,8 @@ impl Written {
 pub(crate) struct Manifests {
     objects: Vec<Written>,
     pub(crate) secrets: Vec<Secret>,
+    /// What is of no use here, and where it stands.
+    pub(crate) passed_over: Vec<Mistake>,
 }
 
 /// Where manifests are to run.
@@ -90,7 +98,7 @@ impl Place {
         let local = Local {
             embedded: args.embedded,
             data: Some(data.clone()),
-            handler_url: args.handler_url.clone().or_else(|| Some("http://127.0.0.1:8080/".to_owned())),
+            handler_url: args.handler_url.clone(),
             event_log: None,
         };
         Self { local, secrets: secrets_of(&data), given: None, complete: false }
@@ -100,8 +108,7 @@ impl Place {
     pub(crate) fn beside(secrets: Option<&Path>) -> Self {
         let data = PathBuf::from("./.keyweir");
         let secrets = secrets.map_or_else(|| secrets_of(&data), Path::to_owned);
-        let handler_url = Some("http://127.0.0.1:8080/".to_owned());
-        let local = Local { embedded: false, data: Some(data), handler_url, event_log: None };
+        let local = Local { embedded: false, data: Some(data), handler_url: None, event_log: None };
         Self { local, secrets, given: None, complete: false }
     }
 
@@ -118,9 +125,11 @@ impl Place {
 
     fn environment(&self, object: &StreamConsumer) -> Environment {
         let mut local = self.local.clone();
-        let takes_url = object.spec.handler.http.is_some() || object.spec.handler.container.is_some();
-        if !self.complete && !takes_url {
-            local.handler_url = None;
+        if let (false, None, Some(container)) =
+            (self.complete, &local.handler_url, &object.spec.handler.container)
+        {
+            // Nothing is asked here: where it listens in its pod will do.
+            local.handler_url = Some(format!("http://127.0.0.1:{}{}", container.port, container.path));
         }
         Environment::local(self.secrets.clone(), local)
     }
@@ -156,11 +165,13 @@ pub(crate) fn read(files: &[PathBuf]) -> Result<Manifests, Vec<Mistake>> {
         }
     }
     if mistakes.is_empty() && manifests.objects.is_empty() {
+        let others =
+            if manifests.passed_over.is_empty() { "" } else { ", only kinds that are not Keyweir's" };
         let file = files.first().cloned().unwrap_or_default();
         mistakes.push(Mistake {
             file,
             line: None,
-            text: "there is no StreamConsumer in the files".to_owned(),
+            text: format!("there is no StreamConsumer in the files{others}"),
         });
     }
     if mistakes.is_empty() { Ok(manifests) } else { Err(mistakes) }

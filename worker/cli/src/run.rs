@@ -12,6 +12,7 @@ mod progress;
 mod session;
 mod summary;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +32,9 @@ use summary::Summary;
 
 /// Runs manifests; see the exit codes in the command's help.
 pub(crate) async fn run(args: RunArgs) -> ExitCode {
+    if args.files.iter().any(|file| file == Path::new(manifests::STDIN)) {
+        return exit::wrong(&["-f -: a run looks at its manifests again and again: give it a file"]);
+    }
     let place = Place::here(&args);
     let files = Files::new(&args.files);
     let manifests = match manifests::read(&args.files) {
@@ -41,6 +45,7 @@ pub(crate) async fn run(args: RunArgs) -> ExitCode {
         Ok(objects) => objects,
         Err(mistakes) => return exit::wrong(&mistakes),
     };
+    manifests.passed_over.iter().for_each(say::err);
     let unread: Vec<_> = args.feed.iter().filter_map(|feed| feed.unread(&objects)).collect();
     if !unread.is_empty() {
         return exit::wrong(&unread);

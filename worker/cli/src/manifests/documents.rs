@@ -7,8 +7,12 @@ use keyweir_crds::schema;
 use serde_json::Value;
 use serde_saphyr::{MessageFormatter as _, UserMessageFormatter};
 
+use super::alike::alike;
 use super::secrets::Secret;
 use super::{Manifests, Mistake, Written};
+
+/// What can be read here.
+const KINDS: [&str; 3] = ["StreamConsumer", "Secret", "ConfigMap"];
 
 /// One document of a file.
 struct Document<'a> {
@@ -29,9 +33,21 @@ impl Document<'_> {
     }
 }
 
-/// Reads one file into what was found so far.
+/// Reads one file, or standard input, into what was found so far; mistakes by their lines.
 pub(super) fn read(file: &Path, manifests: &mut Manifests, mistakes: &mut Vec<Mistake>) {
-    let text = match std::fs::read_to_string(file) {
+    let mut own = Vec::new();
+    documents(file, manifests, &mut own);
+    own.sort_by_key(|mistake| mistake.line);
+    mistakes.append(&mut own);
+}
+
+fn documents(file: &Path, manifests: &mut Manifests, mistakes: &mut Vec<Mistake>) {
+    let read = if file == Path::new(super::STDIN) {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let text = match read {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             let text = "this is no text in UTF-8: want a manifest in YAML".to_owned();
@@ -50,22 +66,32 @@ pub(super) fn read(file: &Path, manifests: &mut Manifests, mistakes: &mut Vec<Mi
             Ok(None) => {}
             Err(error) => {
                 let error = error.without_snippet();
-                let line =
-                    error.location().map(|place| document.first_line + (place.line() as usize).max(1) - 1);
-                mistakes.push(document.mistake(line, no_yaml(error)));
+                let place = error.location().map(|place| (place.line() as usize).max(1) - 1);
+                let line = place.map(|place| document.first_line + place);
+                let text = place.and_then(|place| document.text.lines().nth(place)).unwrap_or_default();
+                mistakes.push(document.mistake(line, no_yaml(error, text)));
             }
         }
     }
 }
 
-/// What is wrong with a text that can't be parsed; its line is told beside it.
-fn no_yaml(error: &serde_saphyr::Error) -> String {
-    match error {
-        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("{key} stands here for the second time: remove one of them")
-        }
-        _ => format!("this is no YAML: {}", UserMessageFormatter.format_message(error)),
+/// What is wrong with a text that can't be parsed, as far as the line at which that was noticed tells it.
+fn no_yaml(error: &serde_saphyr::Error, line: &str) -> String {
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        return format!("{key} stands here for the second time: remove one of them");
     }
+    if line.trim_start_matches(' ').starts_with('\t') {
+        return "a tab begins this line: indent with blanks".to_owned();
+    }
+    let text = UserMessageFormatter.format_message(error);
+    let hint = if line.contains("{{") {
+        "; this looks like a template: render it first, as with `helm template`"
+    } else if text.contains("did not find expected") {
+        "; see how far this line and those above it are indented, and that quotes and brackets are closed"
+    } else {
+        ""
+    };
+    format!("this is no YAML: {text}{hint}")
 }
 
 /// The documents between lines of three dashes.
@@ -97,12 +123,30 @@ fn take(document: Document<'_>, value: Value, manifests: &mut Manifests, mistake
             Ok(secret) => manifests.secrets.push(secret),
             Err((field, text)) => mistakes.push(document.at(&field, &text)),
         },
+        Some("List") => {
+            let text = "a list is not read: write its items as documents of their own, between lines of ---";
+            mistakes.push(document.at("kind", text));
+        }
+        Some(kind) if is_anothers(kind, &value) => {
+            let text = format!("note: {kind} is passed over: only a cluster knows what it is");
+            manifests.passed_over.push(document.at("", &text));
+        }
         Some(kind) => {
-            let text = format!("{kind} is not known here: want StreamConsumer, Secret or ConfigMap");
+            let text = match alike(kind, KINDS) {
+                Some(meant) => format!("{kind} is not known here: want {meant}"),
+                None => format!("{kind} is not known here: want {}", KINDS.join(", ")),
+            };
             mistakes.push(document.at("kind", &text));
         }
         None => mistakes.push(document.at("", "there is no kind: want kind: StreamConsumer")),
     }
+}
+
+/// Whether an object belongs to somebody else, as a Deployment that lies in the same file. What may be a slip is none.
+fn is_anothers(kind: &str, value: &Value) -> bool {
+    let version = value.get("apiVersion").and_then(Value::as_str);
+    let group = version.map(|version| version.split_once('/').map_or("", |(group, _)| group));
+    group.is_some_and(|group| group != keyweir_crds::GROUP) && alike(kind, KINDS).is_none()
 }
 
 fn stream_consumer(document: &Document<'_>, value: Value) -> Result<StreamConsumer, Vec<Mistake>> {

@@ -1,10 +1,13 @@
 //! What the API server would refuse: unknown fields, wrong shapes, broken rules; all at once.
 
-use jsonschema::error::{TypeKind, ValidationErrorKind};
-use jsonschema::{JsonType, ValidationError};
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use keyweir_crds::words;
 use kube::core::cel::{ErrorKind, Validator};
 use serde_json::{Value, json};
+
+use super::misfits;
+use super::strangers::{Stranger, below, strangers};
 
 /// A field such as `spec.routes[0].handler`, and what is wrong with it.
 pub(super) type Broken = (String, String);
@@ -16,9 +19,10 @@ pub(super) fn broken(schema: &Value, object: &Value) -> Vec<Broken> {
     let whole = json!({"properties": {
         "apiVersion": {}, "kind": {}, "metadata": metadata, "spec": schema["properties"]["spec"], "status": {},
     }});
-    unknown(&whole, object, "", &mut broken);
-    shapes(schema, object, &mut broken);
-    shapes(&json!({"properties": {"metadata": metadata}}), object, &mut broken);
+    let strangers = strangers(&whole, object);
+    shapes(schema, object, &strangers, &mut broken);
+    shapes(&json!({"properties": {"metadata": metadata}}), object, &strangers, &mut broken);
+    broken.extend(strangers.into_iter().map(|stranger| (stranger.field, stranger.text)));
     if broken.is_empty() {
         rules(schema, object, &mut broken);
     }
@@ -48,77 +52,21 @@ fn metadata() -> Value {
     json!({"type": "object", "properties": known})
 }
 
-/// Fields that the schema does not have. An API server would drop them or, asked strictly, refuse them.
-fn unknown(schema: &Value, value: &Value, path: &str, broken: &mut Vec<Broken>) {
-    if schema.get("x-kubernetes-preserve-unknown-fields").is_some_and(|keeps| keeps == true) {
-        return;
-    }
-    match value {
-        Value::Object(fields) => {
-            let (properties, others) = (schema.get("properties"), schema.get("additionalProperties"));
-            if properties.is_none() && others.is_none() {
-                return;
-            }
-            for (name, field) in fields {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                match properties.and_then(|known| known.get(name)).or(others) {
-                    Some(schema) => unknown(schema, field, &path, broken),
-                    None => broken.push((path, unknown_text(properties, name))),
-                }
-            }
-        }
-        Value::Array(items) => {
-            for (place, item) in items.iter().enumerate() {
-                unknown(
-                    schema.get("items").unwrap_or(&Value::Null),
-                    item,
-                    &format!("{path}[{place}]"),
-                    broken,
-                );
-            }
-        }
-        _ => {}
-    }
-}
-
-fn unknown_text(properties: Option<&Value>, name: &str) -> String {
-    let known: Vec<_> =
-        properties.and_then(Value::as_object).into_iter().flat_map(|known| known.keys().cloned()).collect();
-    let alike = known.iter().find(|known| known.eq_ignore_ascii_case(name));
-    match alike {
-        Some(alike) => format!("there is no such field: want {alike}"),
-        None => format!("there is no such field: want one of {}", known.join(", ")),
-    }
-}
-
-fn shapes(schema: &Value, object: &Value, broken: &mut Vec<Broken>) {
+fn shapes(schema: &Value, object: &Value, strangers: &[Stranger], broken: &mut Vec<Broken>) {
     let Ok(validator) = jsonschema::validator_for(schema) else { return };
     for error in validator.iter_errors(object) {
-        broken.push((field(&error.instance_path().to_string()), said(&error)));
+        let field = field(&error.instance_path().to_string());
+        if !is_misspelt(&field, &error, strangers) {
+            broken.push((field, misfits::said(schema, &error)));
+        }
     }
 }
 
-/// What is wrong with a value, and what is wanted instead.
-fn said(error: &ValidationError<'_>) -> String {
-    let found = error.instance();
-    match error.kind() {
-        ValidationErrorKind::Pattern { pattern } => match words::of(pattern) {
-            Some(words) => format!("{found} is none: want {words}"),
-            None => error.to_string(),
-        },
-        ValidationErrorKind::Type { kind: TypeKind::Single(JsonType::String) }
-            if found.is_boolean() || found.is_number() =>
-        {
-            format!("YAML reads this as {found}: want text, so put it in quotes")
-        }
-        ValidationErrorKind::Type { kind: TypeKind::Single(JsonType::Array) } if !found.is_object() => {
-            format!(
-                "{found} is no list: want [{}]",
-                found.as_str().map_or(found.to_string(), ToOwned::to_owned)
-            )
-        }
-        _ => error.to_string(),
-    }
+/// Whether a field is missing only because it stands there under a wrong name, which is told already.
+fn is_misspelt(field: &str, error: &ValidationError<'_>, strangers: &[Stranger]) -> bool {
+    let ValidationErrorKind::Required { property: Value::String(name) } = error.kind() else { return false };
+    let missing = below(field, name);
+    strangers.iter().any(|stranger| stranger.meant.as_ref() == Some(&missing))
 }
 
 fn rules(schema: &Value, object: &Value, broken: &mut Vec<Broken>) {
