@@ -16,6 +16,9 @@ use crossbeam_queue::SegQueue;
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
+/// So many endings are enough for one look: their permits are not left idle until all others have ended, too.
+const AT_A_TIME: usize = 16;
+
 /// How a call ended: the future's output, or the text of its panic.
 pub(super) type Ending<T> = Result<T, String>;
 
@@ -97,8 +100,13 @@ impl<F: Future, C> Calls<F, C> {
         }
     }
 
-    /// Polls what was woken; what has ended goes to `ended`. Wakes the task of `cx` for the next one.
-    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>, ended: &mut Vec<(C, Ending<F::Output>)>) {
+    /// Polls what was woken, some of it where that is much; what has ended goes to `ended`. Says whether there is more;
+    /// else it wakes the task of `cx` for the next one.
+    pub(super) fn poll_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        ended: &mut Vec<(C, Ending<F::Output>)>,
+    ) -> bool {
         self.woken.pump.register(cx.waker());
         while let Some(place) = self.woken.berths.pop() {
             let berth = &mut self.berths[place as usize];
@@ -107,8 +115,12 @@ impl<F: Future, C> Calls<F, C> {
                 && let Some(cargo) = self.clear(place)
             {
                 ended.push((cargo, ending));
+                if ended.len() >= AT_A_TIME {
+                    return !self.woken.berths.is_empty();
+                }
             }
         }
+        false
     }
 
     /// Cancels the calls that `which` names, by dropping their futures, and gives what they carried.
@@ -204,6 +216,25 @@ mod tests {
         assert_eq!(calls.len(), 1);
         assert!(calls.start(Box::pin(std::future::pending()), "third", None).is_none());
         assert_eq!(calls.berths.len(), 2);
+    }
+
+    #[test]
+    fn so_many_endings_are_enough_for_one_look_and_the_others_are_not_forgotten() {
+        let mut calls: Calls<Boxed, _> = Calls::new();
+        let senders: Vec<_> = (0..AT_A_TIME + 2)
+            .map(|_| {
+                let (sender, answer) = oneshot::channel();
+                calls.start(Box::pin(async { answer.await.unwrap_or(0) }), "a", None);
+                sender
+            })
+            .collect();
+        senders.into_iter().for_each(|sender| sender.send(1).expect("the receiver lives"));
+        let mut look = || {
+            let mut ended = Vec::new();
+            let goes_on = calls.poll_ended(&mut Context::from_waker(Waker::noop()), &mut ended);
+            (ended.len(), goes_on)
+        };
+        assert_eq!([look(), look(), look()], [(AT_A_TIME, true), (2, false), (0, false)]);
     }
 
     #[test]

@@ -222,7 +222,12 @@ struct Pump<R, H, F: Future, L> {
     trials: bool,
     ended: Vec<(Cargo, Ending<Answer>)>,
     jobs: Vec<Job>,
+    /// Looks at endings in a row after which there were more.
+    unread: u32,
 }
+
+/// While endings keep coming the source is read in each so many-th look at them: a batch takes longer than a look.
+const LOOKS_PER_READ: u32 = 4;
 
 /// What a turn of the loop woke up for.
 enum Woken {
@@ -287,6 +292,7 @@ where
             trials: false,
             ended: Vec::new(),
             jobs: Vec::new(),
+            unread: 0,
             reader: parts.reader,
             handlers: parts.handlers,
             fixed: parts.fixed,
@@ -337,9 +343,9 @@ where
     ///
     /// The order: the shutdown first, since nothing may delay it; the alarm, since time-outs and checkpoints must
     /// not starve under load; commands, which are rare and decide what may start; what has ended before what is
-    /// new, so that permits and memory come back before more is taken. The last two are polled together in each
-    /// turn, so that a stream of endings can't keep the source from being read. Each arm is cancel-safe: an
-    /// ending, a job or a command is taken out only where it is given back.
+    /// new, so that permits and memory come back before more is taken. While there are more endings than one look
+    /// takes, the source is polled in some turns only, but never forgotten. Each arm is cancel-safe: an ending, a job
+    /// or a command is taken out only where it is given back.
     async fn turn(
         &mut self,
         mut alarm: Pin<&mut Sleep>,
@@ -347,7 +353,7 @@ where
     ) -> (Woken, bool) {
         let taking = self.takes();
         let listens_for_shutdown = self.drain_until.is_none();
-        let Self { reader, calls, desk, commands, ended, jobs, more, .. } = self;
+        let Self { reader, calls, desk, commands, ended, jobs, more, unread, .. } = self;
         let mut intake = pin!(reader.next());
         let mut polls = 0;
         let woken = poll_fn(|cx| {
@@ -361,9 +367,13 @@ where
             if let Poll::Ready(Some(command)) = commands.poll_recv(cx) {
                 return Poll::Ready(Woken::Command(command));
             }
-            calls.poll_ended(cx, ended);
+            let goes_on = calls.poll_ended(cx, ended);
             desk::poll_jobs(desk, cx, jobs);
-            if taking && let Poll::Ready(intake) = intake.as_mut().poll(cx) {
+            *unread = if goes_on { *unread + 1 } else { 0 };
+            if taking
+                && unread.is_multiple_of(LOOKS_PER_READ)
+                && let Poll::Ready(intake) = intake.as_mut().poll(cx)
+            {
                 return Poll::Ready(Woken::Work(Some(intake)));
             }
             let idle = ended.is_empty() && jobs.is_empty() && !*more;
