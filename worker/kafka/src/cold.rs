@@ -9,13 +9,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use keyweir_engine::ports::SourceError;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
 use tokio::task::JoinHandle;
 
 use crate::config::{CALL_TIMEOUT, ConfigError, Connection};
 use crate::context::Context;
-use crate::error::{config_error, source_error};
+use crate::error::{config_error, source_error_of};
 
 /// Runs something that blocks where that is allowed; it ends by itself.
 pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
@@ -24,6 +24,13 @@ pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
 
 /// The client for cold calls.
 pub(crate) type ColdClient = BaseConsumer<Context>;
+
+/// Log lines and errors wait in the client until it is polled.
+fn hear(client: &ColdClient) {
+    for _ in 0..16 {
+        let _ = client.poll(Duration::ZERO);
+    }
+}
 
 /// One client for calls that may wait.
 #[derive(Clone)]
@@ -60,11 +67,11 @@ impl Cold {
         let (this, name) = (self.clone(), what.clone());
         let work = blocking(move || {
             let client = this.client().map_err(|error| config_error(name.as_str(), error))?;
-            // Log lines and errors wait in the client until it is polled.
-            for _ in 0..16 {
-                let _ = client.poll(Duration::ZERO);
-            }
-            call(&client).map_err(|error| source_error(name, error))
+            hear(&client);
+            call(&client).map_err(|error| {
+                hear(&client);
+                source_error_of(name, error, Some(client.context().as_ref()))
+            })
         });
         // The calls have deadlines of their own; this one is for those of them that add up.
         match tokio::time::timeout(CALL_TIMEOUT * 2, work).await {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use keyweir_contract::endpoints::{KafkaEndpoint, PasswordLogin};
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use thiserror::Error;
 
 /// How long a cold call may take before it is given up and tried again later.
@@ -168,7 +169,11 @@ impl Connection {
         config
             .set("bootstrap.servers", self.endpoint.bootstrap_servers.join(","))
             .set("client.id", &self.client_id)
-            .set("log.connection.close", "false");
+            // Why a connection ends is told where it matters, and logged where somebody asks for it.
+            .set("log.connection.close", "true");
+        if !matches!(config.log_level, RDKafkaLogLevel::Debug) {
+            config.set_log_level(RDKafkaLogLevel::Info);
+        }
         self.secure(config)
     }
 

@@ -9,6 +9,7 @@ use keyweir_engine::ports::SourceError;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::ConfigError;
+use crate::context::Context;
 
 /// The kinds of trouble an error may mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,40 +68,71 @@ pub(crate) fn is_damage(code: RDKafkaErrorCode) -> bool {
 /// What the library says, once, and what to do where nobody answers. The library's own error repeats itself as its
 /// cause.
 #[derive(Debug)]
-struct Said(KafkaError);
+struct Said {
+    error: KafkaError,
+    /// Why a connection failed, where that was heard.
+    heard: Option<String>,
+}
 
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use RDKafkaErrorCode as Code;
-        match self.0.rdkafka_error_code() {
-            Some(
-                code @ (Code::AllBrokersDown
-                | Code::BrokerTransportFailure
-                | Code::Resolve
-                | Code::OperationTimedOut
-                | Code::MessageTimedOut),
-            ) => write!(f, "no broker answers: see that one runs there and can be reached; {code}"),
-            Some(code) => write!(f, "{code}"),
-            None => write!(f, "{}", self.0),
+        let Some(code) = self.error.rdkafka_error_code() else { return write!(f, "{}", self.error) };
+        let heard = self.heard.as_deref();
+        match code {
+            // A topic that is missing, or has no leader, ends so too.
+            Code::MessageTimedOut if heard.is_none() => f.write_str(
+                "nobody has acknowledged it in time: see that the topic is there and its brokers answer",
+            ),
+            Code::AllBrokersDown
+            | Code::BrokerTransportFailure
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::MessageTimedOut => {
+                let why = heard.map_or_else(|| code.to_string(), str::to_owned);
+                write!(
+                    f,
+                    "no broker answers: see that one runs there, can be reached and speaks as `tls` and `sasl` say; {why}"
+                )
+            }
+            Code::SSL => {
+                write!(f, "see `tls`: the authority and the certificate; {}", heard.unwrap_or("SSL error"))
+            }
+            Code::Authentication => write!(f, "see `sasl`: {}", heard.unwrap_or("the login is refused")),
+            Code::UnknownTopic | Code::UnknownTopicOrPartition => {
+                write!(f, "there is no such topic: create it; {code}")
+            }
+            _ => write!(f, "{code}"),
         }
     }
 }
 
 impl Error for Said {}
 
-/// An error of the library as a cause.
-pub(crate) fn cause(error: KafkaError) -> Box<dyn Error + Send + Sync> {
-    Said(error).into()
+/// An error of the library as a cause; `context` may have heard why.
+pub(crate) fn cause(error: KafkaError, context: Option<&Context>) -> Box<dyn Error + Send + Sync> {
+    Said { error, heard: context.and_then(Context::heard) }.into()
 }
 
 /// The engine's word for an error about `what`.
 pub(crate) fn source_error(what: impl Into<String>, error: KafkaError) -> SourceError {
+    source_error_of(what, error, None)
+}
+
+/// The same, of a client that may have heard why.
+pub(crate) fn source_error_of(
+    what: impl Into<String>,
+    error: KafkaError,
+    context: Option<&Context>,
+) -> SourceError {
     let what = what.into();
     match error.rdkafka_error_code().map(trouble) {
         Some(Trouble::Missing) => SourceError::Missing { what },
-        Some(Trouble::Unauthenticated) => SourceError::Unauthenticated { what, source: cause(error) },
-        Some(Trouble::Refused) => SourceError::Refused { what, source: cause(error) },
-        Some(Trouble::Unreachable) | None => SourceError::Unreachable { what, source: cause(error) },
+        Some(Trouble::Unauthenticated) => {
+            SourceError::Unauthenticated { what, source: cause(error, context) }
+        }
+        Some(Trouble::Refused) => SourceError::Refused { what, source: cause(error, context) },
+        Some(Trouble::Unreachable) | None => SourceError::Unreachable { what, source: cause(error, context) },
     }
 }
 
@@ -123,6 +155,12 @@ mod tests {
         let text = keyweir_engine::error_chain(&error);
         assert_eq!(text.matches("AllBrokersDown").count(), 1, "{text}");
         assert!(text.contains("see that one runs there"), "{text}");
+    }
+
+    #[test]
+    fn a_record_that_nobody_acknowledges_is_no_missing_broker() {
+        let text = cause(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut), None).to_string();
+        assert!(text.contains("see that the topic is there"), "{text}");
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub struct KafkaProducer {
 
 struct Made {
     producer: Arc<FutureProducer<Context>>,
+    context: Context,
     secrets: u64,
 }
 
@@ -81,16 +82,18 @@ impl KafkaProducer {
     }
 
     fn failed(&self, topic: &str, error: KafkaError, with: &FutureProducer<Context>) -> ProduceError {
+        let context = self.made.lock().unwrap_or_else(PoisonError::into_inner).context.clone();
+        let context = Some(&context);
         self.replace_if_due(with);
         let topic = topic.to_owned();
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
-                ProduceError::Refused { topic, source: cause(error) }
+                ProduceError::Refused { topic, source: cause(error, context) }
             }
             Some(code) if trouble(code).is_refusal() && code != RDKafkaErrorCode::Authentication => {
-                ProduceError::Refused { topic, source: cause(error) }
+                ProduceError::Refused { topic, source: cause(error, context) }
             }
-            _ => ProduceError::Unreachable { topic, source: cause(error) },
+            _ => ProduceError::Unreachable { topic, source: cause(error, context) },
         }
     }
 
@@ -110,11 +113,12 @@ impl KafkaProducer {
 
 fn make(connection: &Connection, delivery: Duration) -> Result<Made, ConfigError> {
     let secrets = connection.fingerprint();
+    let context = Context::default();
     let producer = connection
         .writing(delivery)?
-        .create_with_context(Context::default())
+        .create_with_context(context.clone())
         .map_err(|source| ConfigError::Client { cluster: connection.name(), source })?;
-    Ok(Made { producer: Arc::new(producer), secrets })
+    Ok(Made { producer: Arc::new(producer), context, secrets })
 }
 
 fn is_full(error: &KafkaError) -> bool {

@@ -9,6 +9,7 @@ use futures::future::try_join_all;
 use keyweir_contract::endpoints::KafkaEndpoint;
 use keyweir_embedded::{AppendError, DataDir, DataDirOptions, Log, OpenError};
 use keyweir_engine::ports::{ProduceError, Source as _, SourceError};
+use keyweir_engine::root_cause;
 use keyweir_kafka::{ConfigError, Connection, KafkaProducer, KafkaSource, Mirroring};
 use keyweir_worker::NewRecord;
 use reqwest::Method;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::args::SendArgs;
-use crate::control::{self, Control, ControlError, Unanswered};
+use crate::control::{self, Control, ControlError};
 
 /// How this client calls itself.
 const NAME: &str = "keyweir-send";
@@ -55,12 +56,17 @@ pub(super) enum TargetError {
         servers: String,
         /// Why.
         #[source]
-        source: SourceError,
+        source: Unreached,
     },
     /// Kafka did not take them.
-    #[error("failed to produce")]
-    Produce(#[source] ProduceError),
+    #[error(transparent)]
+    Produce(ProduceError),
 }
+
+/// Why no broker was reached, by its first cause: what was asked of it is of no interest here.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", root_cause(.0))]
+pub(super) struct Unreached(SourceError);
 
 /// Where records are written to.
 pub(super) enum Target {
@@ -115,7 +121,10 @@ impl Target {
 
 /// A producer, once a broker has answered: what is written to one that is missing waits long before it fails.
 async fn kafka(args: &SendArgs) -> Result<KafkaProducer, TargetError> {
-    let properties = args.property.iter().map(|pair| (pair.name.clone(), pair.value.clone())).collect();
+    let given = args.property.iter().map(|pair| (pair.name.clone(), pair.value.clone()));
+    // A broker that makes topics makes one in less; where it does not, nobody wants to wait for half a minute.
+    let patience = ("topic.metadata.propagation.max.ms".to_owned(), "5000".to_owned());
+    let properties = std::iter::once(patience).chain(given).collect();
     let bootstrap_servers = args.bootstrap_servers.clone();
     let endpoint = KafkaEndpoint { bootstrap_servers, tls: None, sasl: None, properties };
     let connection = Connection::new(endpoint, NAME);
@@ -124,7 +133,10 @@ async fn kafka(args: &SendArgs) -> Result<KafkaProducer, TargetError> {
     match KafkaSource::new(connection, topics, NAME, Mirroring::CheckpointsAreThere).shards().await {
         // A topic that is missing may be made by being written to: that is the broker's to say.
         Ok(_) | Err(SourceError::Missing { .. }) => Ok(producer),
-        Err(source) => Err(TargetError::Reach { servers: args.bootstrap_servers.join(","), source }),
+        Err(error) => {
+            let servers = args.bootstrap_servers.join(",");
+            Err(TargetError::Reach { servers, source: Unreached(error) })
+        }
     }
 }
 
@@ -147,7 +159,7 @@ async fn hand_over(
     }
     let path = format!("/v1/topics/{}", control::escape(topic));
     let response = control.ask(Method::POST, &path, &[], Some(lines)).await?;
-    response.json().await.map_err(|error| ControlError::Ask { place: path, source: Unanswered(error) })
+    response.json().await.map_err(|error| ControlError::unanswered(path, error))
 }
 
 /// A record as the process reads it; bytes as they are.

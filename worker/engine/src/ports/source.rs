@@ -107,7 +107,7 @@ pub enum SourceError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The topic or path does not exist (yet). Waiting may help.
-    #[error("failed to find {what}")]
+    #[error("failed to find {what}: create it, or correct its name")]
     Missing {
         /// The topic or path.
         what: String,

@@ -157,7 +157,8 @@ impl IntakeLoop {
             let _ = self.client.poll(Duration::ZERO);
         }
         if let Some(error) = self.client.context().take_trouble() {
-            self.troubled(error::source_error(self.connection.name(), error));
+            let context = self.client.context();
+            self.troubled(error::source_error_of(self.connection.name(), error, Some(context.as_ref())));
         }
         self.ask(now);
         if now.duration_since(self.health.secrets_seen) >= SECRETS {
