@@ -13,7 +13,7 @@
 
 mod ingest;
 mod objects;
-mod parked;
+pub mod parked;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -99,6 +99,9 @@ pub struct MemberRow {
     /// Where it runs; absent: it does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// Where it says what it does, as `address:port`; absent: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// The version of its program.
     pub program: String,
 }
@@ -238,6 +241,7 @@ fn members(view: &View) -> Vec<MemberRow> {
         healthy: value.healthy,
         leaving: value.leaving,
         zone: value.zone.clone(),
+        address: value.page.clone(),
         program: value.program.clone(),
     };
     view.members().iter().map(row).collect()

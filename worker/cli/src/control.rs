@@ -44,7 +44,14 @@ pub(crate) enum ControlError {
 /// What stopped a request, by its first cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", root_cause(.0))]
-pub(crate) struct Unanswered(pub(crate) reqwest::Error);
+pub(crate) struct Unanswered(reqwest::Error);
+
+impl ControlError {
+    /// Who was asked gave no answer.
+    pub(crate) fn unanswered(place: impl Into<String>, error: reqwest::Error) -> Self {
+        Self::Ask { place: place.into(), source: Unanswered(error) }
+    }
+}
 
 /// A running process, as it is reached.
 pub(crate) struct Control {
@@ -83,7 +90,7 @@ impl Control {
         parameters: &[(&str, &str)],
         lines: Option<Vec<u8>>,
     ) -> Result<Response, ControlError> {
-        let failed = |error| ControlError::Ask { place: self.place.clone(), source: Unanswered(error) };
+        let failed = |error| ControlError::unanswered(self.place.as_str(), error);
         let mut request = self.client.request(method, self.url(path, parameters));
         if let Some(lines) = lines {
             request = request.header("content-type", "application/x-ndjson").body(lines);

@@ -1,18 +1,17 @@
-//! `keyweir parked`: what a running process has set aside, and what becomes of it.
+//! `keyweir parked`: what was set aside, and what becomes of it.
+
+mod shelf;
 
 use std::process::ExitCode;
 
 use comfy_table::{Table, presets};
-use reqwest::Method;
 use serde_json::Value;
 
 use crate::args::{ParkedAct, ParkedArgs};
-use crate::control::{Control, ControlError, Unanswered};
-use crate::{exit, say};
+use crate::{age, exit, say};
+use shelf::{Shelf, ShelfError};
 
-/// Records asked for at a time.
-const PAGE: &str = "1000";
-/// Characters of a value that a list shows.
+/// Characters of a text that a list shows.
 const SHOWN: usize = 60;
 
 pub(crate) async fn parked(args: ParkedArgs) -> ExitCode {
@@ -23,62 +22,45 @@ pub(crate) async fn parked(args: ParkedArgs) -> ExitCode {
 }
 
 /// Does what was asked; gives what is to be said of it.
-async fn act(args: &ParkedArgs) -> Result<Vec<String>, ControlError> {
-    let control = Control::reach(&args.data, args.url.as_deref())?;
+async fn act(args: &ParkedArgs) -> Result<Vec<String>, ShelfError> {
+    let shelf = Shelf::find(args)?;
     match &args.act {
-        ParkedAct::List => list(&control, args).await,
-        ParkedAct::Show { id } => {
-            let record = ask(&control, args, Method::GET, "/v1/parked/show", &[("id", id)]).await?;
-            Ok(vec![show(&record, args.json)])
-        }
-        ParkedAct::Release { ids } => settle(&control, args, "/v1/parked/release", ids).await,
-        ParkedAct::Skip { ids } => settle(&control, args, "/v1/parked/skip", ids).await,
+        ParkedAct::List => list(&shelf, args.json).await,
+        ParkedAct::Show { id } => Ok(vec![show(&shelf.one(id).await?, args.json)]),
+        ParkedAct::Release { ids } => settle(&shelf, "/v1/parked/release", ids).await,
+        ParkedAct::Skip { ids } => settle(&shelf, "/v1/parked/skip", ids).await,
     }
 }
 
-async fn settle(
-    control: &Control,
-    args: &ParkedArgs,
-    path: &str,
-    ids: &[String],
-) -> Result<Vec<String>, ControlError> {
+async fn settle(shelf: &Shelf<'_>, path: &str, ids: &[String]) -> Result<Vec<String>, ShelfError> {
     for id in ids {
-        let settled = ask(control, args, Method::POST, path, &[("id", id)]).await?;
+        let settled = shelf.settle(path, id).await?;
         // Told at once, since a later one may fail. It is done, whether it can be told or not.
         let _ = say::out(settled.trim_end());
     }
     Ok(Vec::new())
 }
 
-async fn list(control: &Control, args: &ParkedArgs) -> Result<Vec<String>, ControlError> {
+async fn list(shelf: &Shelf<'_>, json: bool) -> Result<Vec<String>, ShelfError> {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["ID", "KEY", "ATTEMPTS", "REASON", "VALUE"]);
+    table.load_style(presets::NOTHING).set_header(["ID", "KEY", "ATTEMPTS", "REASON", "TEXT", "VALUE"]);
     let (mut after, mut lines, mut count) = (None::<String>, Vec::new(), 0);
     loop {
-        let mut parameters = vec![("limit", PAGE)];
-        parameters.extend(after.as_deref().map(|after| ("after", after)));
-        let text = ask(control, args, Method::GET, "/v1/parked", &parameters).await?;
-        let page: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+        let page = shelf.page(after.as_deref()).await?;
         let Some(last) = page.last() else { break };
         after = Some(word(last, "id"));
         count += page.len();
         for record in &page {
-            if args.json {
+            if json {
                 lines.push(record.to_string());
             } else {
-                let value: String = word(record, "value").chars().take(SHOWN).collect();
-                let attempts = record["attempts"].to_string();
-                table.add_row([
-                    word(record, "id"),
-                    word(record, "key"),
-                    attempts,
-                    word(record, "reason"),
-                    value,
-                ]);
+                let [id, key, attempts, reason] =
+                    ["id", "key", "attempts", "reason"].map(|field| word(record, field));
+                table.add_row([id, key, attempts, reason, shown(record, "text"), shown(record, "value")]);
             }
         }
     }
-    match (args.json, count) {
+    match (json, count) {
         (true, _) => {}
         (false, 0) => lines.push("nothing is parked".to_owned()),
         (false, _) => lines.push(table.to_string()),
@@ -86,32 +68,32 @@ async fn list(control: &Control, args: &ParkedArgs) -> Result<Vec<String>, Contr
     Ok(lines)
 }
 
-fn show(text: &str, json: bool) -> String {
-    let record: Value = serde_json::from_str(text).unwrap_or_default();
+fn show(record: &Value, json: bool) -> String {
     if json {
         return record.to_string();
     }
-    let fields = ["id", "key", "attempts", "reason", "text", "parkedAt"];
+    let fields = ["id", "key", "attempts", "reason", "text"];
     let mut lines: Vec<_> =
-        fields.iter().map(|field| format!("{field:<10}{}", word(&record, field))).collect();
+        fields.iter().map(|field| format!("{field:<10}{}", word(record, field))).collect();
+    lines.push(format!(
+        "{:<10}{} ago",
+        "parked",
+        age::since(record["parkedAt"].as_i64().unwrap_or_default())
+    ));
     for header in record["headers"].as_array().into_iter().flatten() {
         lines.push(format!("{:<10}{}: {}", "header", plain(&header[0]), plain(&header[1])));
     }
-    format!("{}\n\n{}", lines.join("\n"), word(&record, "value"))
+    format!("{}\n\n{}", lines.join("\n"), word(record, "value"))
 }
 
-async fn ask(
-    control: &Control,
-    args: &ParkedArgs,
-    method: Method,
-    path: &str,
-    parameters: &[(&str, &str)],
-) -> Result<String, ControlError> {
-    let mut parameters = parameters.to_vec();
-    parameters.extend(args.object.as_deref().map(|object| ("object", object)));
-    let response = control.ask(method, path, &parameters, None).await?;
-    let failed = |error| ControlError::Ask { place: path.to_owned(), source: Unanswered(error) };
-    response.text().await.map_err(failed)
+/// A field as it fits into a row: one line, its beginning.
+fn shown(record: &Value, field: &str) -> String {
+    let text = word(record, field);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= SHOWN {
+        return line;
+    }
+    line.chars().take(SHOWN - 1).chain(['…']).collect()
 }
 
 /// A field as plain text.

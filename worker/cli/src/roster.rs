@@ -4,14 +4,13 @@ mod in_flight;
 
 use std::io;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use comfy_table::{Table, presets};
 use keyweir_worker::roster::{self, MemberRow, Roster, RosterError, ShardRow};
 
 use crate::args::{MembersArgs, RosterArgs};
 use crate::manifests::{self, Place};
-use crate::{exit, say};
+use crate::{age, exit, say};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +79,8 @@ fn show(roster: &Roster, about: About, json: bool) -> io::Result<()> {
     match (about, json) {
         (About::Members, true) => roster.members.iter().try_for_each(line)?,
         (About::Shards, true) => roster.shards.iter().try_for_each(line)?,
-        (About::Members, false) => say::out(member_table(roster, now()))?,
-        (About::Shards, false) => say::out(shard_table(roster, now()))?,
+        (About::Members, false) => say::out(member_table(roster))?,
+        (About::Shards, false) => say::out(shard_table(roster))?,
     }
     for key in &roster.foreign {
         say::err(format_args!("keyweir: a foreign value stands under the object's prefix: {key}"));
@@ -99,9 +98,10 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-fn member_table(roster: &Roster, now: Duration) -> Table {
-    let mut table = table(["MEMBER", "SINCE", "SHARDS", "CAPACITY", "STATE", "ZONE", "VERSION"]);
-    for MemberRow { member, since, shards, capacity, healthy, leaving, zone, program } in &roster.members {
+fn member_table(roster: &Roster) -> Table {
+    let mut table = table(["MEMBER", "ADDRESS", "SINCE", "SHARDS", "CAPACITY", "STATE", "ZONE", "VERSION"]);
+    for row in &roster.members {
+        let MemberRow { member, since, shards, capacity, healthy, leaving, zone, address, program } = row;
         let state = match (leaving, healthy) {
             (true, _) => "leaving",
             (false, true) => "well",
@@ -109,7 +109,8 @@ fn member_table(roster: &Roster, now: Duration) -> Table {
         };
         table.add_row([
             member.clone(),
-            age(*since, now),
+            known(address.as_ref()),
+            age::since(*since),
             shards.to_string(),
             capacity.to_string(),
             state.to_owned(),
@@ -120,7 +121,7 @@ fn member_table(roster: &Roster, now: Duration) -> Table {
     table
 }
 
-fn shard_table(roster: &Roster, now: Duration) -> Table {
+fn shard_table(roster: &Roster) -> Table {
     let header = [
         "SHARD",
         "OWNER",
@@ -153,7 +154,7 @@ fn shard_table(roster: &Roster, now: Duration) -> Table {
         table.add_row([
             shard.clone(),
             known(owner.as_ref()),
-            since.map_or_else(|| "-".to_owned(), |since| age(since, now)),
+            since.map_or_else(|| "-".to_owned(), age::since),
             known(lag.as_ref()),
             known(in_flight.as_ref()),
             known(frontier.as_ref()),
@@ -171,32 +172,9 @@ fn known(value: Option<&impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// How long ago a moment was, in its two largest units.
-fn age(since_millis: i64, now: Duration) -> String {
-    let since = Duration::from_millis(u64::try_from(since_millis).unwrap_or_default());
-    let seconds = now.saturating_sub(since).as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d{}h", seconds / 86_400, seconds / 3600 % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_age_is_told_in_its_two_largest_units() {
-        let now = Duration::from_secs(1_000_000);
-        let told = [1_000_000, 999_990, 999_000, 990_000, 0].map(|since| age(since * 1000, now));
-        assert_eq!(told, ["0s", "10s", "16m40s", "2h46m", "11d13h"]);
-    }
 
     #[test]
     fn what_nobody_knows_is_a_dash() {
@@ -222,7 +200,7 @@ mod tests {
             targets: None,
             pages: vec![],
         };
-        let text = shard_table(&roster, Duration::ZERO).to_string();
+        let text = shard_table(&roster).to_string();
         let words: Vec<&str> = text.lines().nth(1).unwrap_or_default().split_whitespace().collect();
         assert_eq!(words, ["orders/3", "-", "-", "-", "-", "-", "0", "0", "0", "-", "-"]);
     }

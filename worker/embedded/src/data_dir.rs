@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use keyweir_engine::ports::ParkedError;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -187,6 +188,11 @@ impl DataDir {
     /// The parked records of one object.
     pub fn parked(&self, object: &str) -> Parked {
         Parked::new(object, self.writer.clone(), self.followed.clone())
+    }
+
+    /// The objects of which records are parked here.
+    pub fn parked_objects(&self) -> Result<Vec<String>, ParkedError> {
+        crate::parked::objects(&self.followed)
     }
 
     /// Waits until all that was asked is written and the directory is free for another process; dropping it does the

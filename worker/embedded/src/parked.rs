@@ -66,6 +66,20 @@ impl Parked {
     }
 }
 
+/// The objects of which records are parked.
+pub(crate) fn objects(followed: &Followed) -> Result<Vec<String>, ParkedError> {
+    let store = followed.view.borrow().store.clone().ok_or_else(|| failed("list")(StoreError::Closed))?;
+    let (mut objects, mut from) = (Vec::new(), Vec::new());
+    while let Some(row) = store.parked.range(from..).next() {
+        let (key, _) = row.into_inner().map_err(|source| failed("list")(store.error("read", source)))?;
+        let object = keys::parse_object(&key).ok_or(RowError::Key);
+        let object = object.map_err(|error| failed("list")(StoreError::damaged("a parked record", error)))?;
+        from = keys::behind_object(&object);
+        objects.push(object);
+    }
+    Ok(objects)
+}
+
 /// What a row says besides the record.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -46,7 +46,7 @@ struct Asked {
 /// A parked record, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Parked {
+pub struct Parked {
     /// `topic/partition@offset`.
     pub id: String,
     /// How often it was tried.
@@ -164,7 +164,7 @@ fn find(desk: &Desk, asked: &Asked) -> Result<(ObjectView, Arc<dyn ParkedStore>)
         None if views.len() == 1 => views.first(),
         None => {
             let names: Vec<_> = views.iter().map(ObjectView::name).collect();
-            let text = format!("say which object with ?object=: {}\n", names.join(", "));
+            let text = format!("say which object, with --object or ?object=: {}\n", names.join(", "));
             return Err((StatusCode::BAD_REQUEST, text));
         }
     };
@@ -183,11 +183,15 @@ async fn one(store: &dyn ParkedStore, asked: &Asked) -> Result<(ParkedId, Parked
 }
 
 fn id(text: &str) -> Result<ParkedId, Refused> {
+    parse_id(text).map_err(|text| (StatusCode::BAD_REQUEST, format!("{text}\n")))
+}
+
+/// Reads `topic/partition@offset`; else what is wrong with it.
+pub fn parse_id(text: &str) -> Result<ParkedId, String> {
     let parsed = text.rsplit_once('@').and_then(|(shard, offset)| {
         Some(ParkedId { shard: shard.parse::<ShardId>().ok()?, offset: Offset(offset.parse().ok()?) })
     });
-    parsed
-        .ok_or_else(|| (StatusCode::BAD_REQUEST, format!("{text:?} is no id: want TOPIC/PARTITION@OFFSET\n")))
+    parsed.ok_or_else(|| format!("{text:?} is no id: want TOPIC/PARTITION@OFFSET"))
 }
 
 fn broken(error: &dyn std::error::Error) -> Refused {

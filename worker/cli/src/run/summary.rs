@@ -26,6 +26,8 @@ struct Part {
     /// Records that were executing at the end and were cancelled.
     cut_off: usize,
     troubles: Vec<String>,
+    /// Why a record failed last.
+    last_failure: Option<String>,
     object: Option<Object>,
     proven: Option<Findings>,
 }
@@ -67,6 +69,7 @@ impl Summary {
                 "object": part.name, "records": total.completed, "retries": total.retries,
                 "parked": total.parked, "deadLettered": total.dead_lettered, "skipped": total.skipped,
                 "cutOff": part.cut_off,
+                "lastFailure": part.last_failure,
                 "keys": part.proven.as_ref().map(Findings::keys),
                 "orderKept": part.proven.as_ref().map(Findings::order_is_kept),
                 "troubles": part.troubles,
@@ -91,6 +94,7 @@ impl Part {
             total: Counters::default(),
             cut_off: 0,
             troubles: Vec::new(),
+            last_failure: None,
             object,
             proven,
         }
@@ -109,6 +113,9 @@ impl Part {
         total.skipped += more.skipped;
         total.outputs += more.outputs;
         self.cut_off += report.cancelled;
+        if let Some(last) = &report.last.last_failure {
+            self.last_failure = Some(last.failure.to_string());
+        }
         if let Some(failure) = &report.stopped {
             self.troubles.push(format!("stopped by its policy: {failure}"));
         }
@@ -120,15 +127,20 @@ impl Part {
 
     fn as_text(&self, took: Duration, args: &RunArgs) -> String {
         let total = &self.total;
-        let rate = total.completed as f64 / took.as_secs_f64().max(0.001);
         let mut text = format!("{}\n", self.name);
         let mut row = |name: &str, value: String| text.push_str(&format!("  {name:<14}{value}\n"));
-        row("records", format!("{} in {:.1} s, {rate:.0} a second", total.completed, took.as_secs_f64()));
+        row(
+            "records",
+            format!("{} in {:.1} s, {} a second", total.completed, took.as_secs_f64(), self.rate(took)),
+        );
         if let Some(proven) = &self.proven {
             row("keys", proven.keys().to_string());
         }
         row("order", self.order());
         row("retries", total.retries.to_string());
+        if let Some(failure) = &self.last_failure {
+            row("last failure", failure.clone());
+        }
         row("parked", aside(total.parked, format!("keyweir parked list --data {}", args.data.display())));
         row("dead letters", aside(total.dead_lettered, format!("in topic {}", self.dead_letter_topic())));
         if total.skipped > 0 {
@@ -145,6 +157,12 @@ impl Part {
             row("TROUBLE", trouble.clone());
         }
         text
+    }
+
+    /// Records a second, with a digit behind the point where it is most of the number.
+    fn rate(&self, took: Duration) -> String {
+        let rate = self.total.completed as f64 / took.as_secs_f64().max(0.001);
+        if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
     }
 
     fn order(&self) -> String {

@@ -45,7 +45,92 @@ fn sending_to_a_missing_broker_says_so_once_and_soon() {
     sent.must(1);
     assert!(sent.err.contains("failed to reach 127.0.0.1:1"), "{}", sent.err);
     assert!(sent.err.contains("see that one runs there"), "{}", sent.err);
-    assert_eq!(sent.err.matches("Local: ").count(), 1, "{}", sent.err);
+    assert_eq!(sent.err.matches("Connection refused").count(), 1, "{}", sent.err);
+}
+
+/// What librdkafka knows of it is told where people look: not only in its own log lines.
+#[test]
+fn a_broker_that_wants_tls_or_another_password_is_told_with_the_cause() {
+    let scene = Scene::set();
+    let broker = Broker::start().expect("a broker");
+    let password = "apiVersion: v1\nkind: Secret\nmetadata: {name: k}\nstringData: {password: guessed}\n";
+    let sasl = "sasl: {mechanism: PLAIN, username: alice, passwordSecretKeyRef: {name: k, key: password}}";
+    for (address, more, words) in [
+        (broker.kafka().bootstrap().to_owned(), "tls: {}", "connecting to a PLAINTEXT broker listener?"),
+        (broker.tls(), "", "a broker that wants TLS does that"),
+        (broker.sasl(), "", "a broker that wants a login does that"),
+        (broker.tls(), "tls: {}", "certificate could not be verified"),
+        (broker.sasl(), sasl, "Invalid username or password"),
+    ] {
+        let kafka = format!("bootstrapServers: [\"{address}\"], topics: [orders], group: orders, {more}");
+        let manifest = format!(
+            "apiVersion: keyweir.io/v1alpha1\nkind: StreamConsumer\nmetadata: {{name: away}}\nspec:\n  source: {{kafka: \
+             {{{kafka}}}}}\n  handler: {{builtin: {{type: Drop}}}}\n---\n{password}"
+        );
+        let manifest = scene.write("away.yaml", &manifest.replace(", }", "}"));
+        let from = From::Kafka { broker: broker.kafka(), topic: "orders".to_owned() };
+        let ended = scene.run_to_end(&manifest, &from, &["--until-idle", "1s", "--patience", "3s"]);
+        ended.must(1);
+        let last = ended.err.lines().find(|line| line.contains("can't go on")).unwrap_or(&ended.err);
+        assert!(last.contains(words), "{more}: {words} is not in {last}");
+    }
+}
+
+#[test]
+fn a_topic_that_is_missing_is_told_soon_with_the_fix() {
+    let scene = Scene::set();
+    let broker = keyweir_e2e::parts::kafka().expect("a broker");
+    scene.write("one.jsonl", "{}\n");
+    let arguments = ["send", "nowhere", "--file", "one.jsonl", "--bootstrap-servers", broker.bootstrap()];
+    let sent = scene.keyweir(&arguments);
+    sent.must(1);
+    assert!(
+        sent.err.contains("failed to write to topic nowhere: there is no such topic: create it"),
+        "{}",
+        sent.err
+    );
+    let from = From::Kafka { broker, topic: "nowhere".to_owned() };
+    let manifest = scene.manifest("lost", &from, "builtin: {type: Drop}", "");
+    let ended = scene.run_to_end(&manifest, &from, &["--until-idle", "1s", "--patience", "2s"]);
+    ended.must(1);
+    assert!(ended.err.contains("failed to find topic nowhere: create it"), "{}", ended.err);
+}
+
+/// Nobody should have to look for the reason: it stands in the log, once, and in the summary.
+#[test]
+fn why_records_fail_is_told_in_the_log_the_summary_and_where_they_are_parked() {
+    let scene = Scene::set();
+    let more = "retry: {maxAttempts: 2, initialDelay: 10ms}";
+    let manifest = scene.manifest("failing", &From::Embedded, &scene.effects.handler(), more);
+    let bad = |key| json!({"key": key, "value": {"act": "retry", "reason": "the bank is closed"}});
+    scene.send(&From::Embedded, &[bad("a"), bad("b"), bad("c")]);
+    let ended = scene.run_to_end(&manifest, &From::Embedded, &["--until-idle", "1s"]);
+    ended.must(3);
+    for (line, count) in [("an attempt failed", 1), ("a record is parked", 1)] {
+        let told: Vec<_> = ended.err.lines().filter(|said| said.contains(line)).collect();
+        assert_eq!(told.len(), count, "{}", ended.err);
+        assert!(told[0].contains("the bank is closed") && told[0].contains("orders/"), "{}", told[0]);
+    }
+    let failure = ended.summary()["objects"][0]["lastFailure"].clone();
+    assert!(failure.as_str().unwrap_or_default().contains("the bank is closed"), "{failure}");
+    assert!(ended.err.contains("last failure  "), "{}", ended.err);
+    // The process has ended, and what it has set aside can be looked at as the summary says.
+    let data = scene.data().display().to_string();
+    let listed = scene.keyweir(&["parked", "list", "--data", &data]);
+    listed.must(0);
+    assert_eq!(
+        listed.out.matches("the bank is closed").count(),
+        6,
+        "as text and in the value: {}",
+        listed.out
+    );
+    let id = listed.out.lines().nth(1).unwrap_or_default().split_whitespace().next().unwrap_or_default();
+    let shown = scene.keyweir(&["parked", "show", id, "--data", &data]);
+    shown.must(0);
+    assert!(shown.out.contains("attempts  2") && shown.out.contains(" ago"), "{}", shown.out);
+    let released = scene.keyweir(&["parked", "release", id, "--data", &data]);
+    released.must(1);
+    assert!(released.err.contains("start `keyweir run` first"), "{}", released.err);
 }
 
 #[test]

@@ -53,6 +53,20 @@ pub(crate) fn object(object: &str) -> Vec<u8> {
     key
 }
 
+/// The object that a key begins with.
+pub(crate) fn parse_object(key: &[u8]) -> Option<String> {
+    take_text(key).map(|(object, _)| object)
+}
+
+/// Behind all keys of one object: no text has a byte between its end and this one.
+pub(crate) fn behind_object(object: &str) -> Vec<u8> {
+    let mut key = self::object(object);
+    if let Some(last) = key.last_mut() {
+        *last = 1;
+    }
+    key
+}
+
 /// A shard of an object.
 pub(crate) fn shard(object: &str, shard: &ShardId) -> Vec<u8> {
     let mut key = self::object(object);

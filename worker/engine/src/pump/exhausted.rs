@@ -68,10 +68,21 @@ where
         };
         if !matches!(task.unfit.as_deref(), Some(Unfit::Behind { .. })) {
             self.last_failure = Some(LastFailure { failure: failure.clone(), at: self.now });
+            match &action {
+                ExhaustedAction::Skip => self.warn_of(lane, "a record is skipped", &failure),
+                ExhaustedAction::DeadLetter { .. } => {
+                    self.warn_of(lane, "a record goes to the dead letters", &failure);
+                }
+                ExhaustedAction::Park { .. } => self.warn_of(lane, "a record is parked", &failure),
+                // Told as what it is: the end.
+                ExhaustedAction::Stop => {}
+            }
         }
+        let Some(task) = self.lanes.head(lane) else {
+            return;
+        };
         match action {
             ExhaustedAction::Skip => {
-                tracing::warn!(offset = %task.record.offset, %failure, "record skipped");
                 self.counters.skipped += 1;
                 self.observe_aside(lane, Aside::Skipped);
                 self.executing(lane, -1);

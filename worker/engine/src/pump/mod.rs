@@ -33,6 +33,7 @@ mod take;
 mod task;
 mod timers;
 mod trial;
+mod warned;
 
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
@@ -60,6 +61,7 @@ use spill::Spilling;
 pub use stats::{Activity, Counters, Durations, LastFailure, ShardSnapshot, Snapshot, TIME_BOUNDS, Trouble};
 use task::Task;
 use timers::Timers;
+use warned::Warned;
 
 use crate::notices::Notices;
 use crate::outcome::Failure;
@@ -210,6 +212,7 @@ struct Pump<R, H, F: Future, L> {
     checkpoint_time: Durations,
     troubles: HashMap<String, Trouble>,
     last_failure: Option<LastFailure>,
+    warned: Warned,
     cpus: u32,
     seed: u64,
     born: (Instant, SystemTime),
@@ -284,6 +287,7 @@ where
             checkpoint_time: Durations::default(),
             troubles: HashMap::new(),
             last_failure: None,
+            warned: Warned::default(),
             born: (now, SystemTime::now()),
             now,
             next_tick: now + TICK,

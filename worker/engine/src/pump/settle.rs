@@ -193,6 +193,7 @@ where
         let not_before = UnixMillis(self.wall(self.now + wait));
         let now = self.now;
         self.last_failure = Some(LastFailure { failure: failure.clone(), at: now });
+        self.warn_of(lane, "an attempt failed", failure);
         let Some(task) = self.lanes.head(lane) else {
             return;
         };
