@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use keyweir_contract::worker_config::LogLevel;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -43,13 +44,21 @@ fn filter(level: LogLevel) -> EnvFilter {
 
 /// Begins to log to standard error: readable on a terminal, JSON lines otherwise.
 pub fn init(level: LogLevel) -> LogControl {
+    init_to(level, std::io::stderr)
+}
+
+/// The same, where something else is shown on that terminal: `writer` writes to standard error beside it.
+pub fn init_to<W>(level: LogLevel, writer: W) -> LogControl
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let given = EnvFilter::try_from_default_env();
     let fixed = given.is_ok();
     let (filter, change) = reload::Layer::new(given.unwrap_or_else(|_| filter(level)));
     let registry = tracing_subscriber::registry().with(filter);
     // A log that can't be written (a full disk, a reader that is gone) is nothing to panic about, which is what saying
     // so on standard error would come to.
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
     // A second call, in a test, keeps the first subscriber.
     let _ = if std::io::stderr().is_terminal() {
         registry.with(layer.with_target(false)).try_init()

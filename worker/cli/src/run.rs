@@ -50,7 +50,9 @@ pub(crate) async fn run(args: RunArgs) -> ExitCode {
     if !unread.is_empty() {
         return exit::wrong(&unread);
     }
-    let log = telemetry::init(session::level_of(&objects));
+    let display = Display::new(args.progress);
+    let beside = display.beside();
+    let log = telemetry::init_to(session::level_of(&objects), move || beside.clone());
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return exit::failed(&error),
@@ -64,7 +66,6 @@ pub(crate) async fn run(args: RunArgs) -> ExitCode {
     if let Err(error) = laid_out {
         return exit::failed(&error);
     }
-    let display = Display::new(args.progress);
     display.listening(host.address(), &args.data);
     session::say_notes(&objects);
     make_topics(&objects).await;

@@ -15,6 +15,23 @@ use super::summary::Summary;
 use crate::args::{Progress, RunArgs};
 use crate::say;
 
+/// Writes log lines to standard error, above whatever is drawn on the terminal.
+#[derive(Clone)]
+pub(super) struct Beside(Option<MultiProgress>);
+
+impl io::Write for Beside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.0 {
+            Some(bars) => bars.suspend(|| io::stderr().write(bytes)),
+            None => io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// Shows the work on standard output.
 pub(super) struct Display {
     shape: Shape,
@@ -41,6 +58,14 @@ impl Display {
             Progress::None => Shape::None,
         };
         Self { shape, before: HashMap::new() }
+    }
+
+    /// Where log lines go meanwhile.
+    pub(super) fn beside(&self) -> Beside {
+        match &self.shape {
+            Shape::Bars { all, .. } => Beside(Some(all.clone())),
+            Shape::Json | Shape::None => Beside(None),
+        }
     }
 
     /// Says where the process can be reached.

@@ -121,6 +121,7 @@ impl Session<'_> {
             return false;
         }
         self.log.set(level_of(&objects));
+        super::make_topics(&objects).await;
         let configs = objects.iter().map(|object| object.config.clone()).collect();
         let (outcomes, signalled) = host.apply_heeding(configs, signals).await;
         for (object, applied) in outcomes {
@@ -153,12 +154,14 @@ pub(super) fn say_notes(objects: &[Object]) {
     }
 }
 
-/// Says once what keeps an object from working, and when it is over.
+/// Says once what keeps an object from working, where its pump has not said it, and when it is over.
 fn tell_troubles(views: &[keyweir_worker::ObjectView], told: &mut HashMap<String, Vec<String>>) {
     for view in views {
-        let missing = view.missing(&view.snapshot());
+        let snapshot = view.snapshot();
+        let missing = view.missing(&snapshot);
         let before = told.entry(view.name().to_owned()).or_default();
-        for what in missing.iter().filter(|what| !before.contains(what)) {
+        let is_said = |what: &String| snapshot.troubles.iter().any(|said| what.ends_with(&said.text));
+        for what in missing.iter().filter(|what| !before.contains(what) && !is_said(what)) {
             tracing::warn!(object = view.name(), "{what}");
         }
         if missing.is_empty() && !before.is_empty() {

@@ -190,9 +190,11 @@ impl Connections {
                     tried = Ok(stream);
                     break;
                 }
-                Err(error) => {
-                    tried = Err(format!("{host}:{port} ({address}) can't be connected to: {error}"))
+                // A name is told with what it stands for.
+                Err(error) if address.ip().to_string() == host.trim_matches(['[', ']']) => {
+                    tried = Err(format!("{address}: {error}"));
                 }
+                Err(error) => tried = Err(format!("{host}:{port} ({address}): {error}")),
             }
         }
         let stream = tried?;
