@@ -22,6 +22,8 @@ mod moves;
 mod ordinals;
 #[path = "fleet/purge.rs"]
 mod purge;
+#[path = "fleet/retiring.rs"]
+mod retiring;
 #[path = "fleet/roster.rs"]
 mod roster;
 #[path = "fleet/routing.rs"]

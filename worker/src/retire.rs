@@ -7,7 +7,7 @@ use keyweir_contract::worker_config::ProcessConfig;
 use keyweir_engine::ownership::OwnershipSnapshot;
 use tokio::time::Instant;
 
-/// A member that has not come back within this time was not to come back.
+/// A member, or the owner of a shard, that has not come back within this time was not to come back.
 const BACK: Duration = Duration::from_secs(120);
 /// Before this time memory says nothing: it would only end and begin.
 const YOUNG: Duration = Duration::from_secs(60);
@@ -28,8 +28,17 @@ pub(crate) struct Retirement {
     lifetime: Option<Duration>,
     /// Bytes that it may hold.
     memory: Option<u64>,
-    /// The most members that were there lately, and when.
-    most: (usize, Instant),
+    /// How it was lately, when nobody was missing.
+    whole: Whole,
+}
+
+/// A fleet in which nobody is missing.
+#[derive(Clone, Copy)]
+struct Whole {
+    members: usize,
+    /// Shards without an owner. Where placement is static nobody counts members: who is missing leaves his shards so.
+    unowned: usize,
+    at: Instant,
 }
 
 impl Retirement {
@@ -41,7 +50,7 @@ impl Retirement {
             began: now,
             lifetime: process.max_lifetime.map(|lifetime| lifetime.mul_f64(share)),
             memory: process.max_memory.map(|memory| memory.get()),
-            most: (0, now),
+            whole: Whole { members: 0, unowned: 0, at: now },
         }
     }
 
@@ -68,11 +77,11 @@ impl Retirement {
 
     /// Whether all members are there, none is on its way, and all shards have an owner.
     fn is_complete(&mut self, now: Instant, fleet: &OwnershipSnapshot) -> bool {
-        let (most, at) = self.most;
-        if fleet.members >= most || now.duration_since(at) >= BACK {
-            self.most = (fleet.members, now);
+        let lacks = |whole: &Whole| fleet.members < whole.members || fleet.unowned > whole.unowned;
+        if !lacks(&self.whole) || now.duration_since(self.whole.at) >= BACK {
+            self.whole = Whole { members: fleet.members, unowned: fleet.unowned, at: now };
         }
-        fleet.member.is_some() && fleet.leaving == 0 && fleet.unowned == 0 && fleet.members >= self.most.0
+        fleet.member.is_some() && fleet.leaving == 0 && !lacks(&self.whole)
     }
 }
 
@@ -133,6 +142,25 @@ mod tests {
         assert!(!due(fleet(2, true), old + BACK / 2));
         assert!(due(fleet(2, true), old + BACK), "that one was not to come back");
         assert!(due(fleet(3, true), old + BACK));
+    }
+
+    /// U144, with static placement: an ordinal that is away leaves shards without an owner.
+    #[test]
+    fn shards_that_nobody_comes_back_for_are_not_waited_for_and_the_next_ones_are() {
+        let now = Instant::now();
+        let mut retirement = Retirement::new(&process(Some(1), None), 0, now);
+        let mut due = |unowned, after| {
+            let fleet = OwnershipSnapshot { unowned, ..fleet(1, true) };
+            retirement.due(now + after, None, Some(&fleet)).is_some()
+        };
+        let second = Duration::from_secs(1);
+        assert!(due(0, second));
+        assert!(!due(2, second * 2), "somebody is away");
+        assert!(due(2, second + BACK), "he is not to come back");
+        assert!(!due(5, second * 2 + BACK), "another one is away");
+        assert!(due(2, second * 3 + BACK), "that one is back");
+        assert!(due(0, second * 4 + BACK), "so is the first one");
+        assert!(!due(2, second * 5 + BACK), "and is waited for anew");
     }
 
     /// U143.

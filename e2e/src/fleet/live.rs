@@ -1,9 +1,13 @@
 //! What changes while a fleet runs: its live settings, as a changed ConfigMap would bring them; and workers with ordinals,
-//! as a StatefulSet would run them.
+//! as a StatefulSet would run them; and workers that end by themselves.
+
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{Fleet, FleetError};
+use crate::wait;
 
 impl Fleet {
     /// Starts the worker of an ordinal, in a pod of that uid. The one before it in that pod must be dead.
@@ -49,5 +53,24 @@ impl Fleet {
             std::fs::rename(&new, &file).map_err(FleetError::Prepare)?;
         }
         Ok(())
+    }
+
+    /// Changes what workers to come are built from.
+    pub fn change_fixed(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.config["fixed"]);
+    }
+
+    /// Waits until a worker has ended by itself: its number, and how it ended. It is none of the fleet's any more.
+    ///
+    /// # Errors
+    /// When none ends within the time.
+    pub fn ended(&mut self, within: Duration) -> Result<(usize, ExitStatus), FleetError> {
+        let found = wait::some("the end of a worker", within, || {
+            self.workers.iter_mut().find_map(|(number, worker)| Some((*number, worker.ended()?)))
+        });
+        let state = || format!("all of these run: {:?}", self.workers.keys());
+        let (number, status) = found.map_err(|source| FleetError::Late { source, state: state() })?;
+        self.workers.remove(&number);
+        Ok((number, status))
     }
 }

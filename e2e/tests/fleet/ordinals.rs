@@ -4,27 +4,31 @@
 use std::collections::BTreeMap;
 
 use keyweir_e2e::fleet::{Fleet, FleetOptions, Load};
-use keyweir_e2e::parts;
 use serde_json::{Value, json};
 
-use super::{KEYS, RATE, judge, wait_a_while};
+use super::{KEYS, RATE, fleet, judge, wait_a_while};
 
 /// Workers of the first ordinals under load, by ordinal.
 fn by_ordinal(replicas: u32) -> (Fleet, Vec<usize>, Load) {
-    let options = FleetOptions {
-        placement: "Static",
-        member_ttl: "5s",
-        spec: json!({"replicas": replicas}),
-        ..FleetOptions::default()
-    };
-    let mut fleet = Fleet::make(parts::kafka().unwrap(), &parts::etcd().unwrap(), &options).unwrap();
+    let mut fleet = made(replicas);
     let workers = (0..replicas).map(|ordinal| fleet.start_ordinal(ordinal, &pod(ordinal)).unwrap()).collect();
     fleet.settle().unwrap();
     let load = fleet.load(RATE, KEYS).unwrap();
     (fleet, workers, load)
 }
 
-fn pod(ordinal: u32) -> String {
+/// A fleet for so many ordinals, without workers yet.
+pub(crate) fn made(replicas: u32) -> Fleet {
+    let options = FleetOptions {
+        placement: "Static",
+        member_ttl: "5s",
+        spec: json!({"replicas": replicas}),
+        ..FleetOptions::default()
+    };
+    fleet(&options)
+}
+
+pub(crate) fn pod(ordinal: u32) -> String {
     format!("pod-of-{ordinal}")
 }
 

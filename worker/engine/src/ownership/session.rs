@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
-use keyweir_core::{Fence, MemberId, ShardId, Standing};
+use keyweir_core::{Fence, ShardId, Standing};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ use super::pumps::Pumps;
 use super::roll::Neighbours;
 use super::status::OwnershipSnapshot;
 use super::values::MemberValue;
-use super::view::{Seen, View};
+use super::view::View;
 use super::{Owners, Settings};
 use crate::ports::{Changes, Pulse, Renewals, StoreError};
 use crate::pump::{Allowance, Departed};
@@ -301,9 +301,9 @@ impl<'a> Session<'a> {
         let me = &self.desk.me;
         let others = || self.view.members().iter().filter(|(id, _)| *id != me);
         self.report.leaving = others().filter(|(_, other)| other.value.leaving).count();
-        let younger =
-            |(id, other): (&MemberId, &Seen<MemberValue>)| (self.value.since, me) < (other.value.since, id);
-        self.report.eldest = others().all(younger);
+        // An ordinal without a shard goes whenever it likes: nobody misses it.
+        let idle = self.ordinals.is_some() && self.local.is_empty();
+        self.report.eldest = idle || self.view.eldest().is_none_or(|eldest| eldest == me);
         self.report.owned = count(|local| matches!(local, Local::Owned(_)));
         self.report.moving = count(|local| local.is_held() && !matches!(local, Local::Owned(_)));
         self.report.departing = self.departing.len();

@@ -22,7 +22,7 @@ pub struct OwnershipSnapshot {
     pub members: usize,
     /// Of those: others that are on their way out.
     pub leaving: usize,
-    /// Whether no other live member has joined earlier.
+    /// Whether no other live member has joined earlier; with static placement, whether none has owned its shards for longer.
     pub eldest: bool,
     /// Shards in the list.
     pub shards: usize,

@@ -168,6 +168,15 @@ impl View {
         &self.members
     }
 
+    /// Who has been there the longest, by the store's order: clocks may be wrong. Where placement is static nobody watches
+    /// members; who has owned a shard the longest then.
+    #[must_use]
+    pub fn eldest(&self) -> Option<&MemberId> {
+        let members = self.members.iter().map(|(id, seen)| (seen.created, id)).min();
+        let owners = || self.owners.values().map(|seen| (seen.created, &seen.value.member)).min();
+        members.or_else(owners).map(|(_, id)| id)
+    }
+
     /// The owner of a shard.
     #[must_use]
     pub fn owner(&self, shard: &ShardId) -> Option<&Seen<OwnerValue>> {
@@ -283,6 +292,25 @@ mod tests {
         assert_eq!(view.revision(), 9);
         view.replace(&Listing { revision: 12, entries: vec![] });
         assert_eq!((view.owner(&shard), view.revision()), (None, 12));
+    }
+
+    #[test]
+    fn the_eldest_is_who_came_first_whatever_its_clock_says() {
+        let mut view = view();
+        assert_eq!(view.eldest(), None);
+        // By ordinal there are only owners to be seen.
+        let other = OwnerValue { form: FORM, member: MemberId::new("pod-2", 1), since: -5 };
+        let entries = vec![owner(5), entry("owners/orders/4", write(&other), 6)];
+        view.replace(&Listing { revision: 6, entries });
+        assert_eq!(view.eldest(), Some(&MemberId::new("pod-1", 1)));
+        let member = |id: &str, since, revision| {
+            let value = serde_json::json!({"form": FORM, "capacity": 1, "healthy": true, "leaving": false, "rules": 1,
+                "program": "0.1.0", "since": since});
+            entry(&format!("members/{id}"), value.to_string().into(), revision)
+        };
+        let entries = vec![owner(5), member("pod-1.1", 1000, 8), member("pod-2.1", 2000, 7)];
+        view.replace(&Listing { revision: 8, entries });
+        assert_eq!(view.eldest(), Some(&MemberId::new("pod-2", 1)));
     }
 
     #[test]

@@ -232,6 +232,34 @@ async fn new_partitions_are_found_by_anybody() {
     set.settled(SOON).await;
 }
 
+/// U144: one at a time has owned its shards for the longest, while it is away the others see that somebody is missing, and
+/// when it is back it is the youngest. Who has no shard is missed by nobody.
+#[tokio::test(start_paused = true)]
+async fn one_ordinal_after_another_is_the_eldest() {
+    let mut set = Set::started(6, 3).await;
+    let status = |set: &Set, ordinal: &u32| set.fleet.member(set.processes[ordinal]).status.borrow().clone();
+    let mut turns = BTreeSet::new();
+    for _ in 0..3 {
+        sleep(Duration::from_secs(1)).await;
+        let eldest: Vec<u32> = (0..3).filter(|ordinal| status(&set, ordinal).eldest).collect();
+        assert_eq!(eldest.len(), 1, "after {turns:?}: {eldest:?}");
+        set.leave(eldest[0]).await;
+        sleep(Duration::from_secs(1)).await;
+        assert!(set.processes.keys().all(|ordinal| status(&set, ordinal).unowned == 2));
+        set.start(eldest[0]);
+        set.settled(SOON).await;
+        turns.insert(eldest[0]);
+    }
+    assert_eq!(turns.len(), 3, "each had its turn");
+    set.replicas.send_replace(7);
+    let idle = (3..7).map(|ordinal| (ordinal, set.start(ordinal))).collect::<Vec<_>>();
+    set.settled(SOON).await;
+    sleep(Duration::from_secs(1)).await;
+    let idle: Vec<u32> =
+        idle.into_iter().map(|(ordinal, _)| ordinal).filter(|ordinal| set.of(*ordinal).is_empty()).collect();
+    assert!(!idle.is_empty() && idle.iter().all(|ordinal| status(&set, ordinal).eldest));
+}
+
 async fn step(set: &mut Set, dice: &mut Dice) {
     let replicas = *set.replicas.borrow();
     let ordinal = dice.below(u64::from(replicas)) as u32;
