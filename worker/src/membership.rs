@@ -128,6 +128,7 @@ pub(crate) fn join(
         start,
         discovery,
         drain,
+        order: config.order_hash().into(),
         streams: crate::wiring::streams(config),
     };
     let snapshots = pump.snapshots();

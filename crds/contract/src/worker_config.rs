@@ -67,6 +67,12 @@ impl WorkerConfig {
         format!("{:016x}", fnv1a(text))
     }
 
+    /// A short text that is the same for workers that put records into the same order.
+    pub fn order_hash(&self) -> String {
+        let text = serde_json::to_vec(&(&self.fixed.key, self.fixed.ordering)).unwrap_or_default();
+        format!("{:016x}", fnv1a(text))
+    }
+
     /// A short text that changes with the topics that are wanted.
     pub fn provision_hash(&self) -> String {
         let text = serde_json::to_vec(&self.live.provision).unwrap_or_default();

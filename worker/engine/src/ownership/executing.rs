@@ -217,11 +217,40 @@ pub(super) struct Inherited {
     pub(super) executing: Vec<Executing>,
     /// They have ended, though the checkpoint does not say so.
     pub(super) ended: Vec<(Offset, Fate)>,
+    /// Some of those that execute do so in another order than ours.
+    pub(super) ordered_otherwise: bool,
+}
+
+/// A shard of ours whose records execute elsewhere in another order than ours: it begins when they have ended.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) inherited: Inherited,
+}
+
+impl Waiting {
+    /// Hears what has ended elsewhere.
+    pub(super) fn hear(&mut self, ended: Vec<(Offset, Fate)>) {
+        let Inherited { executing, ended: known, .. } = &mut self.inherited;
+        executing.retain(|(offset, _)| !ended.iter().any(|(ended, _)| ended == offset));
+        known.extend(ended.into_iter().filter(|(_, fate)| *fate != Fate::Unfinished));
+    }
+
+    /// Whether nothing executes elsewhere any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.inherited.executing.is_empty()
+    }
 }
 
 impl Elsewhere {
     /// Takes a shard over: what its earlier owners say, less what its checkpoint knows.
-    pub(super) fn take_over(&mut self, view: &View, shard: &ShardId, checkpoint: &Checkpoint) -> Inherited {
+    pub(super) fn take_over(
+        &mut self,
+        view: &View,
+        shard: &ShardId,
+        checkpoint: &Checkpoint,
+        order: &str,
+    ) -> Inherited {
         let open = |offset: Offset| offset >= checkpoint.frontier && !checkpoint.completed.contains(offset);
         let mut inherited = Inherited::default();
         let mut ended = BTreeMap::new();
@@ -237,6 +266,7 @@ impl Elsewhere {
             for record in release.executing.iter().filter(|record| open(record.offset)) {
                 held.entry(member.clone()).or_default().insert(record.offset);
                 inherited.executing.push((record.offset, record.key.clone()));
+                inherited.ordered_otherwise |= release.is_ordered_otherwise(order);
             }
         }
         let executes = |offset: &Offset| held.values().any(|offsets| offsets.contains(offset));

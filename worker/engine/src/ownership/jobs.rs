@@ -41,6 +41,8 @@ pub(super) struct Desk {
     pub(super) me: MemberId,
     pub(super) lease: LeaseId,
     pub(super) epoch: u64,
+    /// What is the same for members that put records into the same order.
+    pub(super) order: Arc<str>,
 }
 
 /// A job that has ended.
@@ -295,7 +297,7 @@ impl Desk {
             Transaction::new().when(Guard::Created(owner.clone(), fence.revision)).delete(owner);
         if !released.executing.is_empty() || !executing.is_empty() || !ended.is_empty() {
             let executing = released.executing.iter().chain(executing);
-            let value = release_value(*fence, executing, ended);
+            let value = release_value(*fence, executing, ended).in_order(&self.order);
             transaction = transaction.put(self.release_key(shard), write(&value), self.lease_of(&value));
         }
         if let Some(checkpoint) = released.checkpoint.as_ref().filter(|_| *save) {
@@ -346,7 +348,10 @@ impl Desk {
         let told = told.into_iter().map(|(shard, value)| {
             let key = self.release_key(&shard);
             let transaction = match value {
-                Some(value) => Transaction::new().put(key, write(&value), self.lease_of(&value)),
+                Some(value) => {
+                    let value = value.in_order(&self.order);
+                    Transaction::new().put(key, write(&value), self.lease_of(&value))
+                }
                 None => Transaction::new().delete(key),
             };
             (shard, transaction)

@@ -10,6 +10,8 @@
 //!
 //! * A member joins under a lease, lists the object once and watches it from there ([`session`]).
 //! * What to do follows from the view alone ([`plan`]); whatever is in doubt is looked at again, never assumed.
+//! * Members that order records differently never share them: where the earlier owner did, the next one begins when
+//!   nothing executes there any more.
 //! * A shard is owned by who created its owner key: the revision of that creation is the fence.
 //! * A planned move: the target accepts; the owner stops, writes its last checkpoint, names what still executes
 //!   ([`executing`]) and deletes its owner key in one transaction; the target claims.
@@ -94,6 +96,8 @@ pub struct Settings {
     pub discovery: Duration,
     /// How long executing records may finish when the member leaves; read when it does.
     pub drain: watch::Receiver<Duration>,
+    /// What is the same for members that put records into the same order; empty = it is not said.
+    pub order: Arc<str>,
     /// The streams that the manifest names. One that no live member's manifest names leaves the shard list.
     pub streams: Vec<String>,
 }

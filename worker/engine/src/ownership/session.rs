@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::executing::{Departing, Elsewhere, Told};
+use super::executing::{Departing, Elsewhere, Told, Waiting};
 use super::jobs::{Desk, Job};
 use super::join::Joined;
 use super::ordinals::Ordinals;
@@ -85,6 +85,8 @@ pub(super) struct Session<'a> {
     unclaimed: Unclaimed,
     departing: Departing,
     elsewhere: Elsewhere,
+    /// Shards of ours whose records still execute in another order than ours.
+    waiting: HashMap<ShardId, Waiting>,
     told: Told,
     hindrances: Hindrances,
 
@@ -136,7 +138,15 @@ impl<'a> Session<'a> {
         report.counters.listings += 1;
         let now = Instant::now();
         Self {
-            desk: Desk { store, prefix, ports: owners.ports.clone(), me, lease: grant.lease, epoch },
+            desk: Desk {
+                store,
+                prefix,
+                ports: owners.ports.clone(),
+                me,
+                lease: grant.lease,
+                epoch,
+                order: Arc::clone(&owners.settings.order),
+            },
             pumps: Arc::clone(&owners.pumps),
             beats: owners.pumps.beats(),
             settings: &owners.settings,
@@ -161,6 +171,7 @@ impl<'a> Session<'a> {
             unclaimed: Unclaimed::default(),
             departing: Departing::default(),
             elsewhere: Elsewhere::default(),
+            waiting: HashMap::new(),
             told: Told::default(),
             hindrances: Hindrances::default(),
             value,

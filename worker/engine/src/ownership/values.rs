@@ -124,6 +124,9 @@ pub struct ReleaseValue {
     /// Of those that are not complete: the attempts that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedEnding>,
+    /// What is the same for members that put records into the same order; absent: it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
 }
 
 /// A record that failed at an earlier owner after it had given the shard up.
@@ -149,7 +152,18 @@ impl ReleaseValue {
         });
         let failed = failed.collect();
         let ended = ended.iter().map(|(offset, fate)| (*offset, *fate == Fate::Complete)).collect();
-        Self { form: FORM, fence, executing, ended, failed }
+        Self { form: FORM, fence, executing, ended, failed, order: None }
+    }
+
+    /// The same, told by a member of that order.
+    pub(super) fn in_order(mut self, order: &str) -> Self {
+        self.order = Some(order.to_owned()).filter(|order| !order.is_empty());
+        self
+    }
+
+    /// Whether its records execute in another order than that one. Who does not say is of an earlier version.
+    pub(super) fn is_ordered_otherwise(&self, order: &str) -> bool {
+        self.order.as_deref().is_some_and(|theirs| !order.is_empty() && theirs != order)
     }
 
     /// How a record ended; `None` = it still executes. One that is not named did not run to its end.

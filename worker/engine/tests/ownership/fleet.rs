@@ -62,6 +62,7 @@ pub(crate) fn settings(uid: &str) -> Settings {
         start: StartAt::Earliest,
         discovery: Duration::from_secs(60),
         drain: watch::channel(Duration::from_secs(30)).1,
+        order: "".into(),
         streams: vec!["orders".into()],
     }
 }

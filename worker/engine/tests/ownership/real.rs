@@ -97,6 +97,48 @@ async fn a_long_handler_neither_delays_a_move_nor_runs_twice() {
     assert!(works.slowest() < Duration::from_millis(600_200), "{:?}", works.slowest());
 }
 
+/// Section 3.9: members that order records differently never share them, as when a roll-out changes key or ordering: the new
+/// owner would not know which of its lines the record stands in that executes at the old one.
+#[tokio::test(start_paused = true)]
+async fn a_shard_whose_records_execute_in_another_order_begins_when_they_have_ended() {
+    let by_header = serde_json::json!({"selector": {"header": "customer"}, "nullKey": "Unordered"});
+    for (field, rule) in [("ordering", "Partition".into()), ("ordering", "None".into()), ("key", by_header)] {
+        let mut works = Works::new(1, as_said);
+        let first = works.start_ready().await;
+        let long = works.send(0, Some("slow"), "20");
+        sleep(Duration::from_secs(1)).await;
+        works.fixed[field] = rule;
+        let second = works.start_ready().await;
+        works.leave(first);
+        sleep(Duration::from_secs(1)).await;
+        let later = works.send(0, Some("quick"), "v");
+        sleep(Duration::from_secs(15)).await;
+        assert!(!works.is_done(&orders(0), later), "{field}: a record of it still executes elsewhere");
+        works.all_done(Duration::from_secs(10)).await;
+        works.check();
+        assert_eq!(works.done_by(&orders(0), long), Some(first), "{field}: it ended where it began");
+        assert_eq!((works.done_by(&orders(0), later), works.repeats()), (Some(second), 0), "{field}");
+        assert_eq!(works.attempts(&orders(0), long), [1], "{field}");
+    }
+}
+
+/// The one before does not come to an end: its records run again, in the new order.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_waits_for_another_order_begins_when_the_one_before_has_died() {
+    let mut works = Works::new(1, as_said);
+    let first = works.start_ready().await;
+    let long = works.send(0, Some("slow"), "20");
+    sleep(Duration::from_secs(1)).await;
+    works.fixed["ordering"] = "Partition".into();
+    let second = works.start_ready().await;
+    works.leave(first);
+    sleep(Duration::from_secs(2)).await;
+    works.kill(first).await;
+    works.all_done(Duration::from_secs(40)).await;
+    works.check();
+    assert_eq!(works.done_by(&orders(0), long), Some(second));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_executes_at_a_member_that_dies_runs_again_at_the_owner() {
     let mut works = Works::new(2, as_said);

@@ -125,6 +125,7 @@ impl Works {
         let (limit_to, limit) = DispatchLimit::new();
         let (leave, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let fixed: FixedConfig = serde_json::from_value(self.fixed.clone()).expect("the configuration reads");
+        let order = format!("{:?} {:?}", fixed.key, fixed.ordering);
         let (handle, run) = pump(Parts {
             reader: self.log.reader(),
             handlers: vec![Arc::new(self.handler(process))],
@@ -145,6 +146,7 @@ impl Works {
             settings: Settings {
                 discovery: Duration::from_secs(5),
                 drain: self.drain.subscribe(),
+                order: order.into(),
                 ..settings(&format!("pod-{process}"))
             },
             store,
@@ -178,6 +180,11 @@ impl Works {
         timeout(Duration::from_secs(120), process.owners).await.expect("in time").expect("no panic");
         process.shutdown.cancel();
         timeout(Duration::from_secs(120), process.run).await.expect("in time").expect("no panic")
+    }
+
+    /// Tells a process to leave, and does not wait for it.
+    pub(crate) fn leave(&self, process: usize) {
+        self.processes[&process].leave.cancel();
     }
 
     /// Ends a process as kill -9 would.

@@ -179,6 +179,7 @@ impl Session<'_> {
             }
             let known = self.local.insert(shard.clone(), Local::Releasing(fence));
             self.elsewhere.forget(&shard);
+            self.waiting.remove(&shard);
             let mode = match handing {
                 Handing::Over => ReleaseMode::HandOver,
                 Handing::ToNobody => ReleaseMode::Drain,

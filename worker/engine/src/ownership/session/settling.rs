@@ -11,6 +11,7 @@ use super::hindrances::About;
 use super::{End, RESETS, Session};
 use crate::error_chain;
 use crate::opening::OpenError;
+use crate::ownership::executing::{Inherited, Waiting};
 use crate::ownership::jobs::{Claimed, Given, Job, Won};
 use crate::ownership::plan::Local;
 use crate::ownership::values::{ShardListValue, write};
@@ -128,8 +129,18 @@ impl Session<'_> {
             self.drop_lost(shard);
         }
         for (shard, ended) in self.elsewhere.news(&self.view) {
-            if self.pumps.ended_elsewhere(shard, ended).await.is_err() {
-                return Some(End::PumpsEnded);
+            let Some(waiting) = self.waiting.get_mut(&shard) else {
+                if self.pumps.ended_elsewhere(shard, ended).await.is_err() {
+                    return Some(End::PumpsEnded);
+                }
+                continue;
+            };
+            waiting.hear(ended);
+            if waiting.is_over()
+                && let Some(Waiting { checkpoint, inherited }) = self.waiting.remove(&shard)
+                && let Some(end) = self.begin(shard, checkpoint, inherited).await
+            {
+                return Some(end);
             }
         }
         None
@@ -139,6 +150,7 @@ impl Session<'_> {
     fn drop_lost(&mut self, shard: ShardId) {
         tracing::warn!(%shard, "the owner key of this member was deleted: the shard is given up");
         self.elsewhere.forget(&shard);
+        self.waiting.remove(&shard);
         let owned = matches!(self.local.remove(&shard), Some(Local::Owned(_)));
         if owned {
             let pumps = self.pumps.clone();
@@ -246,8 +258,19 @@ impl Session<'_> {
         if self.local.get(&shard) != Some(&Local::Opening(fence)) {
             return None;
         }
-        let inherited = self.elsewhere.take_over(&self.view, &shard, &checkpoint);
+        let inherited = self.elsewhere.take_over(&self.view, &shard, &checkpoint, &self.settings.order);
         self.report.counters.taken_over += inherited.executing.len() as u64;
+        if inherited.ordered_otherwise {
+            tracing::info!(%shard, "records of it still execute in another order: it begins when they have ended");
+            self.waiting.insert(shard, Waiting { checkpoint, inherited });
+            return None;
+        }
+        self.begin(shard, checkpoint, inherited).await
+    }
+
+    /// The shard is handled here from now on.
+    async fn begin(&mut self, shard: ShardId, checkpoint: Checkpoint, inherited: Inherited) -> Option<End> {
+        let fence = checkpoint.fence;
         self.local.insert(shard.clone(), Local::Owned(fence));
         self.opened.insert(shard.clone(), fence);
         self.hindrances.clear(&About::Opening(shard.clone()));
