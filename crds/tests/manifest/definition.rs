@@ -158,6 +158,32 @@ fn words_are_in_pascal_case_and_numbers_are_whole_and_bounded() {
     });
 }
 
+/// U169.
+#[test]
+fn every_number_beyond_its_bounds_is_refused_by_its_name_and_every_one_left_out_is_told() {
+    let mut tried = 0;
+    each_field(&mut |path, field| {
+        let bound = |keyword: &str| field[keyword].as_f64().map(|bound| bound as i64);
+        let (true, Some(least), Some(most)) = (path.starts_with("spec."), bound("minimum"), bound("maximum"))
+        else {
+            return;
+        };
+        for wrong in [least - 1, most + 1] {
+            let refused = trial::refusals(&trial::with_number(path, wrong));
+            let at = format!("/{}", path.replace("[]", "/0").replace('.', "/"));
+            assert!(refused.iter().any(|(field, _)| *field == at), "{path}: {wrong}: {refused:?}");
+        }
+        tried += 1;
+    });
+    assert!(tried > 40, "{tried}");
+    each_optional(&mut |path, field| {
+        let told = field.get("default").is_some()
+            || field["description"].as_str().is_some_and(|text| text.contains("Absent: "));
+        let ours = field["type"] == "integer" && path.starts_with("spec.");
+        assert!(!ours || told, "{path} has no default, and does not say what its absence means");
+    });
+}
+
 #[test]
 fn the_columns_are_those_a_person_wants() {
     let definition = serde_json::to_value(&keyweir_crds::all()[0]).unwrap();

@@ -34,6 +34,17 @@ pub(crate) fn with(spec: &str) -> Value {
     object
 }
 
+/// The smallest object with a number laid over it, at a path of the definition.
+pub(crate) fn with_number(path: &str, number: i64) -> Value {
+    let place = |inner: Value, step: &str| match step.strip_suffix("[]") {
+        Some(list) => json!({list: [inner]}),
+        None => json!({step: inner}),
+    };
+    let mut object = minimal();
+    lay_over(&mut object, &path.rsplit('.').fold(json!(number), place));
+    object
+}
+
 fn lay_over(under: &mut Value, over: &Value) {
     let Value::Object(changes) = over else {
         *under = over.clone();
