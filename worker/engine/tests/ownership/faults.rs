@@ -197,6 +197,29 @@ async fn foreign_values_under_the_prefix_harm_nobody() {
     assert_eq!(fleet.member(first).status.borrow().foreign, 4);
 }
 
+/// Section 3.9: a rolling update mixes members of neighbouring versions. What an earlier one does not say and what a later
+/// one says besides keeps nobody from being a member; one further ahead is foreign.
+#[tokio::test(start_paused = true)]
+async fn members_of_neighbouring_versions_count_and_one_further_ahead_is_foreign() {
+    let mut fleet = Fleet::new(6);
+    let first = fleet.join();
+    fleet.settled(SOON).await;
+    let member = |form: u32, more: &str| {
+        format!(
+            r#"{{"form":{form},"capacity":1,"healthy":true,"leaving":false,"rules":{form},"program":"x","since":5{more}}}"#
+        )
+    };
+    let members = "/keyweir/shop/orders/live/members";
+    let neighbours = Transaction::new()
+        .put(format!("{members}/earlier.1"), member(1, ""), None)
+        .put(format!("{members}/later.1"), member(2, r#","zone":"z","novelty":{"a":[1]}"#), None)
+        .put(format!("{members}/far.1"), member(3, ""), None);
+    fleet.store.meddle(neighbours).expect("written");
+    sleep(SOON).await;
+    let status = fleet.member(first).status.borrow().clone();
+    assert_eq!((status.members, status.foreign, status.unowned), (3, 1, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deleted_owner_key_is_owned_anew_under_a_newer_fence() {
     let mut fleet = Fleet::new(4);
