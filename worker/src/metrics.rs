@@ -109,41 +109,57 @@ const ROUTING: &[RoutingRow] = &[
 ];
 
 /// The same of ownership, where there are several members.
-type OwnershipRow = (&'static str, &'static str, MetricType, fn(&OwnershipSnapshot) -> f64);
+type OwnershipRow = (&'static str, &'static str, MetricType, fn(&OwnershipSnapshot) -> Option<f64>);
 
 const OWNERSHIP: &[OwnershipRow] = &[
-    ("keyweir_members", "Live members of the object", MetricType::Gauge, |o| o.members as f64),
-    ("keyweir_shards_unowned", "Shards without an owner", MetricType::Gauge, |o| o.unowned as f64),
-    ("keyweir_shards_moving", "Shards on their way here or away", MetricType::Gauge, |o| o.moving as f64),
+    ("keyweir_members", "Live members of the object", MetricType::Gauge, |o| Some(o.members as f64)),
+    ("keyweir_shards_unowned", "Shards without an owner", MetricType::Gauge, |o| Some(o.unowned as f64)),
+    ("keyweir_shards_moving", "Shards on their way here or away", MetricType::Gauge, |o| {
+        Some(o.moving as f64)
+    }),
     (
         "keyweir_lease_age_seconds",
         "Since the last renewal of the lease was asked for",
         MetricType::Gauge,
-        |o| o.renewed.map_or(0.0, |renewed| renewed.elapsed().as_secs_f64()),
+        |o| Some(o.renewed.map_or(0.0, |renewed| renewed.elapsed().as_secs_f64())),
     ),
-    ("keyweir_joins", "Incarnations that joined", MetricType::Counter, |o| o.counters.joins as f64),
-    ("keyweir_leases_lost", "Leases that were lost", MetricType::Counter, |o| o.counters.lost_leases as f64),
+    (
+        "keyweir_store_history_seconds",
+        "How long etcd has kept its history, at least; absent where another member asks",
+        MetricType::Gauge,
+        |o| o.history.map(|history| history.age.as_secs_f64()),
+    ),
+    (
+        "keyweir_store_history_revisions",
+        "How many revisions etcd has kept, at least; absent where another member asks",
+        MetricType::Gauge,
+        |o| o.history.map(|history| history.revisions as f64),
+    ),
+    ("keyweir_joins", "Incarnations that joined", MetricType::Counter, |o| Some(o.counters.joins as f64)),
+    ("keyweir_leases_lost", "Leases that were lost", MetricType::Counter, |o| {
+        Some(o.counters.lost_leases as f64)
+    }),
     (
         "keyweir_freezes",
         "Times at which dispatch was stopped because the lease was in doubt",
         MetricType::Counter,
-        |o| o.counters.freezes as f64,
+        |o| Some(o.counters.freezes as f64),
     ),
-    ("keyweir_shards_claimed", "Shards taken over", MetricType::Counter, |o| o.counters.claims as f64),
+    ("keyweir_shards_claimed", "Shards taken over", MetricType::Counter, |o| Some(o.counters.claims as f64)),
     ("keyweir_claims_lost", "Shards that another member took first", MetricType::Counter, |o| {
-        o.counters.lost_claims as f64
+        Some(o.counters.lost_claims as f64)
     }),
     ("keyweir_shards_released", "Shards given up in order", MetricType::Counter, |o| {
-        o.counters.releases as f64
+        Some(o.counters.releases as f64)
     }),
     ("keyweir_records_handed_over", "Records handed over while they executed", MetricType::Counter, |o| {
-        o.counters.handed_over as f64
+        Some(o.counters.handed_over as f64)
     }),
     (
         "keyweir_records_taken_over",
         "Records taken over while they executed elsewhere",
         MetricType::Counter,
-        |o| o.counters.taken_over as f64,
+        |o| Some(o.counters.taken_over as f64),
     ),
 ];
 
@@ -237,12 +253,12 @@ impl Collector for Objects {
         for (name, help, sort, value) in OWNERSHIP {
             let mut family = encoder.encode_descriptor(name, help, None, *sort)?;
             for (view, _) in &seen {
-                let Some(fleet) = view.fleet() else { continue };
+                let Some(value) = view.fleet().and_then(|fleet| value(&fleet)) else { continue };
                 let labels = [("object", view.name())];
                 let family = family.encode_family(&labels)?;
                 match sort {
-                    MetricType::Counter => ConstCounter::new(value(&fleet)).encode(family)?,
-                    _ => ConstGauge::new(value(&fleet)).encode(family)?,
+                    MetricType::Counter => ConstCounter::new(value).encode(family)?,
+                    _ => ConstGauge::new(value).encode(family)?,
                 }
             }
         }

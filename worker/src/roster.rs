@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyweir_contract::WorkerConfig;
 use keyweir_contract::endpoints::EtcdEndpoint;
@@ -13,7 +13,7 @@ use keyweir_core::checkpoint::{Checkpoint, DecodeError};
 use keyweir_core::slots::key_hash;
 use keyweir_core::{Fence, MemberId, Offset, ShardId, Slot, SlotMap};
 use keyweir_engine::ownership::values::MemberValue;
-use keyweir_engine::ownership::{Seen, View};
+use keyweir_engine::ownership::{History, Seen, View};
 use keyweir_engine::ports::{Bounds, LeaseStore, Listing, Source, StoreError};
 use serde::Serialize;
 
@@ -54,6 +54,9 @@ pub struct Roster {
     pub shards: Vec<ShardRow>,
     /// Keys under the object's prefix that are not Keyweir's.
     pub foreign: Vec<String>,
+    /// How far back etcd's history goes, at least; `None` = nobody can tell.
+    #[serde(skip)]
+    pub history: Option<History>,
     /// Who executes the records of a key, where keys are routed.
     #[serde(skip)]
     pub targets: Option<SlotMap>,
@@ -172,11 +175,13 @@ async fn look_at(
     let read = read(fleet.store.as_ref(), &fleet.prefix).await;
     let (view, checkpoints) = read.map_err(|source| RosterError::Store { object: object.clone(), source })?;
     let lags = lags(source, &checkpoints, &view).await;
+    let history = history(fleet.store.as_ref(), &fleet.prefix, &view).await;
     let routed = view.members().values().any(|member| member.value.wire.is_some());
     Ok(Roster {
         members: members(&view),
         shards: shards(&view, &checkpoints, &lags),
         foreign: view.foreign().iter().cloned().collect(),
+        history,
         targets: routed.then(|| SlotMap::place(&view.candidates())),
         pages: pages(&view),
         object,
@@ -199,6 +204,15 @@ async fn read(store: &dyn LeaseStore, prefix: &ObjectPrefix) -> Result<(View, St
         Some((shard.parse().ok()?, Checkpoint::decode(&entry.value)))
     });
     Ok((view, stored.collect()))
+}
+
+/// Whether etcd still keeps what stood when the oldest member joined, which was that long ago by that member's clock.
+async fn history(store: &dyn LeaseStore, prefix: &ObjectPrefix, view: &View) -> Option<History> {
+    let oldest = view.members().values().min_by_key(|member| member.created)?;
+    let present = store.keeps(&prefix.key(&Key::Object), oldest.created).await.ok()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = Duration::from_millis(u64::try_from(oldest.value.since).unwrap_or_default());
+    Some(History { age: now.saturating_sub(since), revisions: present.saturating_sub(oldest.created) })
 }
 
 /// How far each shard is behind its durable frontier. A source that does not answer leaves it unknown.

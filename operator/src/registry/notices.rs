@@ -16,8 +16,10 @@ const REMEMBERED: usize = 256;
 /// Of those of one word so many are told in full.
 const IN_FULL: usize = 3;
 
-/// The words that become events, and what is done there. What a worker of another version says besides is not told.
-const WORDS: [(&str, &str); 2] = [("OffsetReset", "Open"), ("SecretReloaded", "Connect")];
+/// The words that become events, what is done there, and whether it is a warning. What a worker of another version says
+/// besides is not told.
+const WORDS: [(&str, &str, bool); 3] =
+    [("OffsetReset", "Open", false), ("SecretReloaded", "Connect", false), ("HistoryGrows", "Observe", true)];
 
 /// Something that has happened once.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -43,7 +45,7 @@ impl Told {
         let mut new: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
         for (address, notice) in notices {
             let name = (*address, notice.number);
-            let Some(word) = WORDS.iter().position(|(word, _)| *word == notice.reason) else { continue };
+            let Some(word) = WORDS.iter().position(|(word, ..)| *word == notice.reason) else { continue };
             if notice.seconds_ago > RECENT || self.0.contains(&name) {
                 continue;
             }
@@ -61,12 +63,12 @@ impl Told {
     }
 }
 
-fn happening((reason, action): (&'static str, &'static str), texts: &[&str]) -> Happening {
+fn happening((reason, action, warning): (&'static str, &'static str, bool), texts: &[&str]) -> Happening {
     let mut note = texts.iter().take(IN_FULL).copied().collect::<Vec<_>>().join("; ");
     if texts.len() > IN_FULL {
         note.push_str(&format!("; and {} more", texts.len() - IN_FULL));
     }
-    Happening { reason, action, warning: false, note }
+    Happening { reason, action, warning, note }
 }
 
 #[cfg(test)]
@@ -93,6 +95,14 @@ mod tests {
         let two = ["made anew", "made anew"].map(|text| notice(9, "SecretReloaded", text, 1));
         let both = [two[0].clone(), ([10, 0, 0, 2].into(), two[1].1.clone())];
         assert_eq!(notes(&mut told, &both), [("SecretReloaded", "made anew".to_owned())]);
+    }
+
+    #[test]
+    fn what_a_person_should_act_upon_is_a_warning() {
+        let all = [notice(1, "SecretReloaded", "made anew", 1), notice(2, "HistoryGrows", "it grows", 1)];
+        let told = Told::default().news(&all);
+        let told: Vec<_> = told.iter().map(|happening| (happening.reason, happening.warning)).collect();
+        assert_eq!(told, [("SecretReloaded", false), ("HistoryGrows", true)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use comfy_table::{Table, presets};
+use keyweir_engine::ownership::History;
 use keyweir_worker::roster::{self, MemberRow, Roster, RosterError, ShardRow};
 
 use crate::args::{MembersArgs, RosterArgs};
@@ -84,6 +85,9 @@ fn show(roster: &Roster, about: About, json: bool) -> io::Result<()> {
     }
     for key in &roster.foreign {
         say::err(format_args!("keyweir: a foreign value stands under the object's prefix: {key}"));
+    }
+    if let Some(history) = roster.history.filter(History::only_grows) {
+        say::err(format_args!("keyweir: {history}"));
     }
     Ok(())
 }
@@ -197,6 +201,7 @@ mod tests {
             members: vec![],
             shards: vec![row],
             foreign: vec![],
+            history: None,
             targets: None,
             pages: vec![],
         };

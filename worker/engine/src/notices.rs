@@ -38,6 +38,8 @@ struct Kept {
 impl Notices {
     /// Somebody's reset of a group's offset was taken.
     pub const OFFSET_RESET: &'static str = "OffsetReset";
+    /// Nobody compacts the history of the store where members meet.
+    pub const HISTORY_GROWS: &'static str = "HistoryGrows";
     /// A changed Secret or ConfigMap is used from now on.
     pub const SECRET_RELOADED: &'static str = "SecretReloaded";
 

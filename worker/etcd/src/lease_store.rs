@@ -114,6 +114,18 @@ impl LeaseStore for EtcdStore {
         .boxed()
     }
 
+    fn keeps<'a>(&'a self, key: &'a str, since: u64) -> BoxFuture<'a, Result<u64, StoreError>> {
+        const ACT: &str = "look back";
+        async move {
+            // Reading at an old revision needs no more rights than the key; etcd's own word on its size may need root.
+            let options = GetOptions::new().with_count_only().with_revision(convert::signed(since));
+            let look = async |client: Client| client.kv_client().get(key, Some(options)).await;
+            let answer = self.connection.call(ACT, since, look).await?;
+            header_revision(answer.header()).ok_or_else(|| incomplete(ACT))
+        }
+        .boxed()
+    }
+
     fn watch(&self, prefix: &str, from: u64) -> BoxStream<'static, Result<Changes, StoreError>> {
         watch::watch(self.connection.clone(), prefix.to_owned(), from)
     }

@@ -77,6 +77,11 @@ pub(super) enum Job {
     Forgot,
     /// Which of these shards somebody has reset.
     Resets(Result<Vec<ShardId>, SourceError>),
+    /// How far back the store's history goes.
+    LookedBack {
+        asked: Instant,
+        answer: Result<u64, StoreError>,
+    },
 }
 
 /// A shard whose owner key is ours.

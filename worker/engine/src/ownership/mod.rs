@@ -23,6 +23,7 @@
 
 mod checkpoints;
 mod executing;
+mod history;
 mod jobs;
 mod join;
 mod ordinals;
@@ -44,6 +45,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use checkpoints::{LARGEST_CHECKPOINT, LeaseCheckpoints};
+pub use history::History;
 pub use pumps::Pumps;
 pub use roll::{Neighbours, Roll};
 pub use status::{Hindrance, OwnershipCounters, OwnershipSnapshot};

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::executing::{Departing, Elsewhere, Told, Waiting};
+use super::history::{self, Memory};
 use super::jobs::{Desk, Job};
 use super::join::Joined;
 use super::ordinals::Ordinals;
@@ -103,6 +104,9 @@ pub(super) struct Session<'a> {
     discovery_wait: Duration,
     /// When to look for somebody's resets; `None` = it is being looked.
     resets_at: Option<Instant>,
+    memory: Memory,
+    /// When to ask how far back the store's history goes; `None` = it is being asked.
+    look_back_at: Option<Instant>,
     leaving: Option<Leaving>,
     leave_by: Option<Instant>,
 }
@@ -131,7 +135,8 @@ impl<'a> Session<'a> {
         let Joined { me, grant, renewals, view, epoch, value } = joined;
         let store = Arc::clone(&owners.store);
         let prefix = owners.settings.prefix.clone();
-        let watch = store.watch(&prefix.live(), view.revision() + 1);
+        let begun_at = view.revision();
+        let watch = store.watch(&prefix.live(), begun_at + 1);
         report.member = Some(me.clone());
         report.ttl = grant.ttl;
         report.hindrance = None;
@@ -183,6 +188,8 @@ impl<'a> Session<'a> {
             discover_at: Some(now),
             discovery_wait: Duration::ZERO,
             resets_at: Some(now + RESETS),
+            memory: Memory::begin(begun_at, now),
+            look_back_at: Some(now + history::LOOK),
             leaving: None,
             leave_by: None,
         }
@@ -241,6 +248,7 @@ impl<'a> Session<'a> {
             self.look_at,
             self.discover_at,
             self.resets_at,
+            self.look_back_at,
             self.told.next_due(),
             self.departing.next_due(|shard| acting::is_releasing(&self.local, shard)),
             self.leave_by,

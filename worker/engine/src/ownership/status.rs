@@ -5,6 +5,7 @@ use std::time::Duration;
 use keyweir_core::{MemberId, Standing};
 use tokio::time::Instant;
 
+use super::history::History;
 use crate::pump::Durations;
 
 /// What ownership says of itself.
@@ -36,6 +37,8 @@ pub struct OwnershipSnapshot {
     pub departing: usize,
     /// Keys under the prefix that are not ours.
     pub foreign: usize,
+    /// How far back the store's history goes; `None` = another member asks, or nobody knows yet.
+    pub history: Option<History>,
     /// Why it is not content.
     pub hindrance: Option<Hindrance>,
     /// What has happened since the start.

@@ -43,6 +43,10 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// All that stands under a prefix, in the order of the keys, at one revision.
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Listing, StoreError>>;
 
+    /// The present revision, if the store still keeps what stood under a key at that earlier one; 0 = whatever it keeps.
+    /// A read that costs little. [`StoreError::Compacted`] = it is forgotten.
+    fn keeps<'a>(&'a self, key: &'a str, since: u64) -> BoxFuture<'a, Result<u64, StoreError>>;
+
     /// What changes under a prefix, beginning with that revision. An error ends the stream: whoever wants to go on
     /// lists again. [`StoreError::Compacted`] = the history no longer reaches back so far.
     fn watch(&self, prefix: &str, from: u64) -> BoxStream<'static, Result<Changes, StoreError>>;
@@ -295,9 +299,9 @@ pub enum StoreError {
     #[error("failed to write under a lease that is gone")]
     LeaseGone,
     /// The history from that revision on is not kept any more: list again.
-    #[error("failed to watch from revision {from}: the history begins later")]
+    #[error("failed to look back to revision {from}: the history begins later")]
     Compacted {
-        /// Where the watch should have begun.
+        /// How far back was asked for.
         from: u64,
     },
     /// No store takes so much at once.

@@ -298,3 +298,53 @@ async fn a_stream_that_no_manifest_names_leaves_the_shard_list() {
     assert_eq!(old(&fleet), 0);
     fleet.settled(SOON).await;
 }
+
+/// What keeps all history is full one day. One member asks for all of them, seldom; nothing is said of one that is
+/// compacted, nor in the first hours.
+#[tokio::test(start_paused = true)]
+async fn a_history_that_nobody_compacts_is_told_once_by_one_member() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut fleet = Fleet::new(6);
+    let members = [fleet.join(), fleet.join()];
+    fleet.settled(SOON).await;
+    let grow = |fleet: &Fleet, count: usize| {
+        for _ in 0..count {
+            fleet.store.meddle(Transaction::new().put("/somebody/else", "x", None)).expect("it is written");
+        }
+    };
+    let told = |fleet: &Fleet| -> usize {
+        let of = |member: &usize| fleet.member(*member).notices.last().len();
+        members.iter().map(of).sum()
+    };
+    let ages = |fleet: &Fleet| -> Vec<Duration> {
+        let known = members.iter().filter_map(|member| fleet.member(*member).status.borrow().history);
+        known.map(|history| history.age).collect()
+    };
+    // Compacted every hour, as far as it can be: nothing is said.
+    for _ in 0..4 {
+        grow(&fleet, 40_000);
+        sleep(HOUR).await;
+        fleet.store.compact();
+    }
+    assert_eq!((told(&fleet), ages(&fleet).len()), (0, 1));
+    assert!(ages(&fleet)[0] < HOUR * 2);
+    let looks: u64 = members.iter().map(|member| fleet.member(*member).client.looks()).sum();
+    assert!((40..=48).contains(&looks), "{looks} looks in four hours");
+    // From now on nobody does.
+    grow(&fleet, 99_000);
+    sleep(HOUR * 13 / 4).await;
+    assert_eq!(told(&fleet), 0, "it is old, and still short");
+    grow(&fleet, 2_000);
+    sleep(HOUR / 2).await;
+    assert_eq!(told(&fleet), 1);
+    let notices: Vec<_> = members.iter().flat_map(|member| fleet.member(*member).notices.last()).collect();
+    assert_eq!(notices[0].reason, "HistoryGrows");
+    assert!(notices[0].text.contains("--auto-compaction-retention=5m"), "{}", notices[0].text);
+    // When the one who asks is gone, another one does.
+    let eldest = members.into_iter().find(|member| fleet.member(*member).status.borrow().history.is_some());
+    let eldest = eldest.expect("one of them knows");
+    fleet.leave(eldest).await;
+    sleep(HOUR / 4).await;
+    let known = |member: &usize| fleet.member(*member).status.borrow().history.is_some();
+    assert_eq!(members.iter().filter(|member| **member != eldest && known(member)).count(), 1);
+}

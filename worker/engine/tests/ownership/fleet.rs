@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyweir_contract::keys::ObjectPrefix;
+use keyweir_engine::notices::Notices;
 use keyweir_engine::ownership::{LeaseCheckpoints, Neighbours, Owners, OwnershipSnapshot, Placing, Settings};
 use keyweir_engine::ports::StartAt;
 use keyweir_engine::pump::{DispatchLimit, Ports};
@@ -36,6 +37,7 @@ pub(crate) struct Member {
     pub(crate) healthy: watch::Sender<bool>,
     pub(crate) status: watch::Receiver<Arc<OwnershipSnapshot>>,
     pub(crate) leave: CancellationToken,
+    pub(crate) notices: Notices,
     pub(crate) run: JoinHandle<()>,
     // Nothing departs from pumps that only remember; the sender keeps the channel open.
     _departed: mpsc::Sender<keyweir_engine::pump::Departed>,
@@ -97,7 +99,7 @@ impl Fleet {
         let (healthy, health) = watch::channel(true);
         let (status_tx, status) = watch::channel(Arc::default());
         let (departed_tx, departed) = mpsc::channel(16);
-        let leave = CancellationToken::new();
+        let (leave, notices) = (CancellationToken::new(), Notices::default());
         let owners = Owners {
             settings: Settings { drain: watch::channel(self.drain).1, ..settings },
             store: Arc::new(client.clone()),
@@ -107,7 +109,7 @@ impl Fleet {
                 producer: Arc::new(MemoryProducer::new(self.log.clone())),
                 parked: None,
                 recall: None,
-                notices: Default::default(),
+                notices: notices.clone(),
             },
             pumps: Arc::new(pumps.clone()),
             healthy: health,
@@ -118,7 +120,7 @@ impl Fleet {
             leave: leave.clone(),
         };
         let run = tokio::spawn(owners.run());
-        let member = Member { client, pumps, healthy, status, leave, run, _departed: departed_tx };
+        let member = Member { client, pumps, healthy, status, leave, notices, run, _departed: departed_tx };
         self.members.insert(process, member);
         process
     }

@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::future::join_all;
+use keyweir_contract::keys::Key;
 use keyweir_core::{ShardId, Standing};
 use tokio::time::Instant;
 
 use super::{End, Session};
 use crate::opening::reset_among;
+use crate::ownership::history;
 use crate::ownership::jobs::{Giving, Job};
+use crate::ownership::ordinals::Ordinals;
 use crate::ownership::plan::{Accepting, Handing, Local, Situation};
 use crate::ownership::values::write;
 use crate::ports::Transaction;
@@ -34,6 +37,9 @@ impl Session<'_> {
         }
         if self.resets_at.is_some_and(|at| at <= now) {
             self.look_for_resets();
+        }
+        if self.look_back_at.is_some_and(|at| at <= now) {
+            self.look_back(now);
         }
         self.forget_told(now);
         if self.value_due && !self.value_under_way {
@@ -89,6 +95,23 @@ impl Session<'_> {
         let owned: Vec<ShardId> = owned.map(|(shard, _)| shard.clone()).collect();
         let source = self.desk.ports.source.clone();
         self.start(async move { Job::Resets(reset_among(source.as_ref(), owned).await) });
+    }
+
+    /// One member asks for all, and the others begin to ask when it is gone.
+    fn look_back(&mut self, now: Instant) {
+        let asks = self.ordinals.as_ref().map_or(self.report.eldest, Ordinals::is_first);
+        if !asks {
+            self.report.history = None;
+            self.look_back_at = Some(now + history::LOOK);
+            return;
+        }
+        self.look_back_at = None;
+        let (store, since) = (self.desk.store.clone(), self.memory.ask());
+        let key = self.desk.prefix.key(&Key::Object);
+        self.start(async move {
+            let asked = Instant::now();
+            Job::LookedBack { asked, answer: store.keeps(&key, since).await }
+        });
     }
 
     /// Shards that were reset are given up, to be opened where the reset says.

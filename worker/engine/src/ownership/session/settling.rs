@@ -10,8 +10,10 @@ use tokio::time::{Instant, sleep};
 use super::hindrances::About;
 use super::{End, RESETS, Session};
 use crate::error_chain;
+use crate::notices::Notices;
 use crate::opening::OpenError;
 use crate::ownership::executing::{Inherited, Waiting};
+use crate::ownership::history;
 use crate::ownership::jobs::{Claimed, Given, Job, Won};
 use crate::ownership::plan::Local;
 use crate::ownership::values::{ShardListValue, write};
@@ -65,8 +67,28 @@ impl Session<'_> {
                     }
                 }
             }
+            Job::LookedBack { asked, answer } => {
+                self.look_back_at = Some(now + history::LOOK);
+                self.looked_back(asked, answer);
+            }
         }
         None
+    }
+
+    /// A history that only grows ends in a store that is full: said before it is, once.
+    fn looked_back(&mut self, asked: Instant, answer: Result<u64, StoreError>) {
+        let Some(found) = self.memory.heard(answer, asked) else {
+            return;
+        };
+        let grew = self.report.history.replace(found).is_some_and(|known| known.only_grows());
+        match (grew, found.only_grows()) {
+            (false, true) => {
+                tracing::warn!(age = ?found.age, revisions = found.revisions, "{found}");
+                self.desk.ports.notices.tell(Notices::HISTORY_GROWS, found.to_string());
+            }
+            (true, false) => tracing::info!("the store's history is compacted again"),
+            _ => {}
+        }
     }
 
     /// The watch has ended: list again, soon, then ever more seldom.

@@ -41,6 +41,7 @@ pub async fn all(fixture: &dyn Fixture) {
     a_large_transaction_arrives_in_one_piece(fixture).await;
     what_is_too_large_is_refused_before_it_is_sent(fixture).await;
     a_compacted_history_is_told(fixture).await;
+    it_is_known_how_far_back_the_history_goes(fixture).await;
     a_lease_that_nobody_renews_ends_with_its_keys(fixture).await;
     a_revoked_lease_ends_at_once(fixture).await;
     a_kept_lease_lives_until_it_is_dropped(fixture).await;
@@ -211,6 +212,23 @@ pub async fn a_compacted_history_is_told(fixture: &dyn Fixture) {
     let mut watch = store.watch(prefix, listing.revision + 1);
     done(store.commit(Transaction::new().put(format!("{prefix}a"), "4", None)).await);
     assert_eq!(describe(&gather(&mut watch, 1).await[0]), format!("{prefix}a=4"));
+}
+
+/// What stood earlier is kept until the history is compacted; the answer tells how far the store has come meanwhile.
+pub async fn it_is_known_how_far_back_the_history_goes(fixture: &dyn Fixture) {
+    let store = fixture.client();
+    let key = "/conformance/history/a";
+    let (first, _) = done(store.commit(Transaction::new().put(key, "1", None)).await);
+    let (second, _) = done(store.commit(Transaction::new().put(key, "2", None)).await);
+    for since in [0, first, second] {
+        let present = store.keeps(key, since).await.expect("it is kept");
+        assert!(present >= second, "{present}");
+    }
+    fixture.compact().await;
+    let told = store.keeps(key, first).await;
+    assert!(matches!(told, Err(StoreError::Compacted { from }) if from == first), "{told:?}");
+    let present = store.keeps(key, 0).await.expect("the present is always kept");
+    assert_eq!(store.keeps(key, present).await.expect("it is kept"), present);
 }
 
 /// Without renewal the keys vanish, not before the TTL and not long after, and writes under the lease fail.

@@ -54,6 +54,8 @@ struct Faults {
     hold_back: usize,
     held: Vec<Transaction>,
     latency: Duration,
+    /// How often it was asked how far back the history goes.
+    looks: u64,
 }
 
 impl MemoryLeases {
@@ -157,6 +159,12 @@ impl MemoryLeaseClient {
     /// Makes every call take that long.
     pub fn set_latency(&self, latency: Duration) {
         lock(&self.faults).latency = latency;
+    }
+
+    /// How often it was asked how far back the history goes.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        lock(&self.faults).looks
     }
 
     /// Whether it is cut off.
@@ -283,6 +291,11 @@ impl LeaseStore for MemoryLeaseClient {
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Listing, StoreError>> {
         self.call("list", move |state, _| state.list(prefix)).boxed()
+    }
+
+    fn keeps<'a>(&'a self, _key: &'a str, since: u64) -> BoxFuture<'a, Result<u64, StoreError>> {
+        lock(&self.faults).looks += 1;
+        async move { self.call("look back", |state, _| state.keeps(since)).await? }.boxed()
     }
 
     fn watch(&self, prefix: &str, from: u64) -> BoxStream<'static, Result<Changes, StoreError>> {

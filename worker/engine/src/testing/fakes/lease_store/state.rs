@@ -102,6 +102,12 @@ impl State {
         Ok((!changes.is_empty()).then_some(Changes { revision: self.revision, changes }))
     }
 
+    /// The present revision, if that earlier one is not forgotten.
+    pub(super) fn keeps(&self, since: u64) -> Result<u64, StoreError> {
+        let is_kept = since == 0 || since >= self.compacted;
+        if is_kept { Ok(self.revision) } else { Err(StoreError::Compacted { from: since }) }
+    }
+
     pub(super) fn compact(&mut self) {
         self.compacted = self.revision;
         let compacted = self.compacted;
