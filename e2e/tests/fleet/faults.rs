@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use keyweir_core::Fence;
 use keyweir_e2e::broker::{Broker, BrokerOptions};
 use keyweir_e2e::etcd::Etcd;
 use keyweir_e2e::fleet::{Fleet, FleetOptions, Link, Space};
 use keyweir_e2e::parts;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{KEYS, RATE, judge, under_load, wait_a_while};
 
@@ -122,6 +123,48 @@ fn etcd_restarts_and_compactions_lose_nothing_and_keep_order() {
         fleet.settle().unwrap();
     }
     judge(fleet, load).must_be_clean();
+}
+
+/// What README says of a backup, with etcd's own tools: what was done since it was saved comes again, under fences that
+/// nobody has had before.
+#[test]
+fn a_backup_of_etcd_is_restored_as_readme_says() {
+    let mut etcd = Etcd::start_newer().unwrap();
+    let mut fleet = Fleet::make(parts::kafka().unwrap(), &etcd.endpoint(), &FleetOptions::default()).unwrap();
+    for _ in 0..2 {
+        fleet.start().unwrap();
+    }
+    fleet.settle().unwrap();
+    let load = fleet.load(RATE, KEYS).unwrap();
+    wait_a_while();
+    let backup = fleet.path().join("backup.db");
+    etcd.back_up(&backup).unwrap();
+    // Work and moves that the backup knows nothing of.
+    fleet.start().unwrap();
+    fleet.settle().unwrap();
+    wait_a_while();
+    let before: Vec<usize> = fleet.running().collect();
+    fleet.leave_together(&before).unwrap();
+    let highest = before.iter().flat_map(|number| fences(&fleet, *number)).max().unwrap();
+    etcd.down().unwrap();
+    etcd.restore(&backup).unwrap();
+    etcd.up().unwrap();
+    let after = [fleet.start().unwrap(), fleet.start().unwrap()];
+    fleet.settle().unwrap();
+    wait_a_while();
+    let lowest = after.iter().flat_map(|number| fences(&fleet, *number)).min().unwrap();
+    assert!(lowest > highest, "{lowest:?} comes after {highest:?}");
+    let found = judge(fleet, load);
+    found.must_be_clean();
+    assert!(found.count("duplicates") > 0, "what was done since the backup comes again: {found}");
+}
+
+/// The fences under which a worker has owned shards.
+fn fences(fleet: &Fleet, number: usize) -> Vec<Fence> {
+    let log = std::fs::read_to_string(fleet.event_log(number)).unwrap();
+    let steps = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let owned = steps.filter(|step| step["step"] == "owned");
+    owned.map(|step| serde_json::from_value(step["fence"].clone()).unwrap()).collect()
 }
 
 /// What README says of an etcd whose data is lost: workers join anew, a shard without a checkpoint goes on at the group's

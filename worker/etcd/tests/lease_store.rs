@@ -49,13 +49,10 @@ async fn etcd_conforms() {
     all(&Real { endpoint: plain(&etcd), etcd: &etcd }).await;
 }
 
-/// Debian's etcd is 3.4; the one that the project's Kubernetes is made of is 3.6.
+/// Debian's etcd is 3.4; this one is 3.6.
 #[tokio::test]
 async fn a_newer_etcd_conforms() {
-    let Some(etcd) = Etcd::start_newer().unwrap() else {
-        eprintln!("not tried: no newer etcd is built on this machine (make cluster builds it)");
-        return;
-    };
+    let etcd = Etcd::start_newer().unwrap();
     all(&Real { endpoint: plain(&etcd), etcd: &etcd }).await;
 }
 

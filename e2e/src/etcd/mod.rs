@@ -1,8 +1,10 @@
 //! A real etcd server on free ports and with a data directory of its own: plain and TLS side by side,
 //! users on request, compaction on demand.
 
+mod tools;
+
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,13 +16,15 @@ use serde_json::{Value, json};
 use crate::cache::{self, CacheError};
 use crate::http::http;
 use crate::ports::{LOOPBACK, Port};
-use crate::process::{Process, ProcessError};
+use crate::process::{self, Process, ProcessError};
 use crate::scratch::Scratch;
 use crate::tls::{Authority, Certificate, TlsError};
 use crate::wait;
 
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(10);
+/// The server's name among its kind.
+const NAME: &str = "test";
 
 /// Why the server does not run or refused.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,9 @@ pub enum EtcdError {
     /// Its directory or its ports could not be had.
     #[error("failed to prepare etcd's directory")]
     Prepare(#[source] io::Error),
+    /// Its newer programs could not be built.
+    #[error("failed to build etcd")]
+    Build(#[source] CacheError),
     /// Its certificates could not be made.
     #[error("failed to make etcd's certificates")]
     Tls(#[source] CacheError),
@@ -70,7 +77,7 @@ pub struct Etcd {
     arguments: Vec<String>,
     plain: Port,
     tls: Port,
-    _peer: Port,
+    peer: Port,
     certificates: Authority,
     dir: Scratch,
 }
@@ -92,16 +99,13 @@ impl Etcd {
         Etcd::start_on(LOOPBACK, more)
     }
 
-    /// Starts the newer etcd that the project's Kubernetes is made of; nothing where that was not built yet
-    /// (`make cluster` builds it).
+    /// Starts the newest etcd that is supported.
     ///
     /// # Errors
-    /// When it is there and does not come up.
-    pub fn start_newer() -> Result<Option<Etcd>, EtcdError> {
-        let Some(kube) = cache::find("cluster-", "kube") else {
-            return Ok(None);
-        };
-        Etcd::start_by(&[kube.display().to_string(), "etcd".to_owned()], LOOPBACK, &[]).map(Some)
+    /// When it can't be built or does not come up.
+    pub fn start_newer() -> Result<Etcd, EtcdError> {
+        let program = tools::program("etcd").map_err(EtcdError::Build)?;
+        Etcd::start_by(&[program.display().to_string()], LOOPBACK, &[])
     }
 
     /// Starts a server on that address of this machine.
@@ -127,13 +131,13 @@ impl Etcd {
         let urls = format!("http://{},https://{}", plain.address(), tls.address());
         let peer_url = format!("http://{}", peer.address());
         let mut arguments: Vec<String> = [
-            ("name", "test"),
+            ("name", NAME),
             ("data-dir", &dir.path().join("data").display().to_string()),
             ("listen-client-urls", &urls),
             ("advertise-client-urls", &urls),
             ("listen-peer-urls", &peer_url),
             ("initial-advertise-peer-urls", &peer_url),
-            ("initial-cluster", &format!("test={peer_url}")),
+            ("initial-cluster", &format!("{NAME}={peer_url}")),
             ("cert-file", &server.cert.display().to_string()),
             ("key-file", &server.key.display().to_string()),
             ("logger", "zap"),
@@ -145,8 +149,7 @@ impl Etcd {
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         let program = program.to_vec();
         let process = launch(&program, &arguments, &dir)?;
-        let mut etcd =
-            Etcd { process, program, arguments, plain, tls, _peer: peer, certificates: authority, dir };
+        let mut etcd = Etcd { process, program, arguments, plain, tls, peer, certificates: authority, dir };
         etcd.wait_until_up()?;
         Ok(etcd)
     }
@@ -296,6 +299,36 @@ impl Etcd {
         self.call("/v3/kv/deleterange", &json!({"key": STANDARD.encode(key.as_bytes())})).map(drop)
     }
 
+    /// Saves a backup, as README says.
+    ///
+    /// # Errors
+    /// When the tool can't be built, or fails.
+    pub fn back_up(&self, to: &Path) -> Result<(), EtcdError> {
+        let endpoints = format!("--endpoints={}", self.endpoint());
+        tool("etcdctl", &[&endpoints, "snapshot", "save", &to.display().to_string()])
+    }
+
+    /// Puts a backup in the place of its data, as README says; it must be down.
+    ///
+    /// # Errors
+    /// When the tool can't be built, or fails.
+    pub fn restore(&self, from: &Path) -> Result<(), EtcdError> {
+        std::fs::remove_dir_all(self.data_dir()).map_err(EtcdError::Prepare)?;
+        let peer = format!("http://{}", self.peer.address());
+        let where_to = [
+            format!("--data-dir={}", self.data_dir().display()),
+            format!("--name={NAME}"),
+            format!("--initial-cluster={NAME}={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+        ];
+        let from = from.display().to_string();
+        let as_readme_says =
+            ["snapshot", "restore", &from, "--bump-revision", "1000000000", "--mark-compacted"];
+        let words: Vec<&str> =
+            as_readme_says.into_iter().chain(where_to.iter().map(String::as_str)).collect();
+        tool("etcdutl", &words)
+    }
+
     /// Adds a root user and a user who may read and write one prefix, and turns authentication on.
     /// Passwords are `<name>-secret`.
     ///
@@ -343,8 +376,14 @@ fn launch(program: &[String], arguments: &[String], dir: &Scratch) -> Result<Pro
     Process::start("etcd", command, &dir.path().join("etcd.log")).map_err(EtcdError::Process)
 }
 
+fn tool(name: &str, words: &[&str]) -> Result<(), EtcdError> {
+    let mut command = Command::new(tools::program(name).map_err(EtcdError::Build)?);
+    command.args(words);
+    process::run(name, command).map(drop).map_err(EtcdError::Process)
+}
+
 fn certificates() -> Result<Authority, EtcdError> {
-    let entry = format!("tls-{}", cache::key(&[include_str!("tls.rs")]));
+    let entry = format!("tls-{}", cache::key(&[include_str!("../tls.rs")]));
     let dir = cache::once(&entry, |dir| {
         let authority = Authority::make(dir)?;
         for name in ["server", "client"] {
