@@ -202,7 +202,9 @@ impl Attendant {
             )
         };
         while let Some(bytes) = self.lines.next().map_err(|_| too_large(self.manners.answer))? {
-            let line = Line::read(&bytes)?;
+            let line = Line::read(&bytes).map_err(|Failure { reason, text }| {
+                Failure::new(reason, format!("{text}; stdout is for answers only, stderr for the log"))
+            })?;
             let place = self.place(line.id.as_deref(), &bytes)?;
             let held = &mut self.held[place];
             held.received += bytes.len();
@@ -235,6 +237,7 @@ impl Attendant {
 
     /// Makes sure the child is gone, and tells its records.
     async fn end(mut self, end: End) -> Life {
+        let is_cancelled = matches!(end, End::Cancelled);
         let failure = match end {
             End::Finished => {
                 self.finish().await;
@@ -253,7 +256,8 @@ impl Attendant {
         };
         // Nothing of the group may outlive the child; none being left is the usual case.
         let _ = killpg(self.group, Signal::SIGKILL);
-        let life = Life { answered: self.answered, failure: failure.clone() };
+        // A record that took too long says nothing about starting the next child.
+        let life = Life { answered: self.answered, failure: failure.clone().filter(|_| !is_cancelled) };
         if let Some(failure) = failure {
             self.tell(&failure);
         }

@@ -259,6 +259,16 @@ async fn a_cancelled_record_ends_its_child_even_one_that_ignores_sigterm() {
 }
 
 #[tokio::test]
+async fn a_record_that_took_too_long_says_nothing_about_starting_the_next_child() {
+    let handler = exec(one(OBEDIENT));
+    for offset in 0..3 {
+        let slow = program(offset, "time.sleep(60)");
+        assert!(tokio::time::timeout(Duration::from_millis(300), ask(&handler, &slow)).await.is_err());
+        assert_eq!(said(&ask(&handler, &program(9, DONE)).await), "Done");
+    }
+}
+
+#[tokio::test]
 async fn grandchildren_go_with_their_child() {
     let handler = exec(one(OBEDIENT));
     let spawns = "
