@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
 
-use crate::telemetry::LogFormat;
+use crate::telemetry::{self, LogFormat};
 
 /// Turns StreamConsumer objects into running workers.
 #[derive(Debug, Clone, Parser)]
@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, env = "KEYWEIR_API_BURST", default_value_t = 400)]
     pub api_burst: u32,
     /// From which level on things are logged; a level, or a list such as info,kube=warn.
-    #[arg(long, env = "KEYWEIR_LOG_LEVEL", default_value = "info")]
+    #[arg(long, env = "KEYWEIR_LOG_LEVEL", default_value = "info", value_parser = telemetry::filter)]
     pub log_level: String,
     /// How log lines look.
     #[arg(long, env = "KEYWEIR_LOG_FORMAT", value_enum, default_value = "json")]
