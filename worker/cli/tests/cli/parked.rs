@@ -42,6 +42,8 @@ fn settled(from: &From) {
     for part in ["the bank is closed", "kind: Order", "attempts  2", "key       a", "\"act\""] {
         assert!(shown.out.contains(part), "{part} is not in {}", shown.out);
     }
+    let shown = act(&scene, &["show", &refused]);
+    assert!(shown.out.contains("attempts  1"), "what was refused was tried: {}", shown.out);
 
     // Released while its cause lasts, it is parked anew; its copy was there all the time.
     act(&scene, &["release", &closed]).must(0);

@@ -135,6 +135,9 @@ where
             }
             Verdict::Reject(failure) => {
                 self.gates[usize::from(route)].answered();
+                if let Some(task) = self.lanes.head_mut(lane) {
+                    task.failed = task.failed.saturating_add(1);
+                }
                 self.note_failure(lane, Duration::ZERO, &failure);
                 let action = self.on_exhausted();
                 self.follow_road(lane, failure, action);
@@ -171,6 +174,7 @@ where
         match next {
             Next::After(wait) => {
                 self.counters.retries += 1;
+                self.warn_of(lane, "an attempt failed", &failure);
                 self.note_failure(lane, wait, &failure);
                 self.executing(lane, -1);
                 if self.lane_stays(lane) {
@@ -193,7 +197,6 @@ where
         let not_before = UnixMillis(self.wall(self.now + wait));
         let now = self.now;
         self.last_failure = Some(LastFailure { failure: failure.clone(), at: now });
-        self.warn_of(lane, "an attempt failed", failure);
         let Some(task) = self.lanes.head(lane) else {
             return;
         };
