@@ -44,7 +44,7 @@ struct Given<'a> {
 pub fn record(text: &[u8], line: usize) -> Result<NewRecord, LineError> {
     let wrong = |why: String| LineError { line, why };
     let given: Given<'_> = serde_json::from_slice(text)
-        .map_err(|error| wrong(format!("{error}; want an object such as {EXAMPLE}")))?;
+        .map_err(|error| wrong(format!("{}; want an object such as {EXAMPLE}", in_line(&error))))?;
     let bytes = |text: String, field: &str| {
         STANDARD.decode(text).map(Bytes::from).map_err(|error| wrong(format!("{field}: {error}")))
     };
@@ -60,6 +60,11 @@ pub fn record(text: &[u8], line: usize) -> Result<NewRecord, LineError> {
     };
     let headers = given.headers.into_iter().map(|(name, value)| (name, value.map(Bytes::from))).collect();
     Ok(NewRecord { key, value, headers, partition: given.partition, timestamp: given.timestamp })
+}
+
+/// What is wrong, without the line that the parser counts: it sees only one.
+fn in_line(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
 }
 
 /// All lines of a body; empty ones are passed over. All or none.

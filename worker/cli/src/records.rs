@@ -63,7 +63,7 @@ pub(crate) enum RecordsError {
         source: std::io::Error,
     },
     /// A line is no record.
-    #[error("failed to understand {path}")]
+    #[error("failed to understand {path} (the format `lines` takes each line as it is)")]
     Line {
         path: PathBuf,
         #[source]

@@ -83,6 +83,16 @@ fn show(roster: &Roster, about: About, json: bool) -> io::Result<()> {
         (About::Members, false) => say::out(member_table(roster))?,
         (About::Shards, false) => say::out(shard_table(roster))?,
     }
+    let object = &roster.object;
+    match about {
+        About::Members if roster.members.is_empty() => say::err(format_args!(
+            "keyweir: no worker of {object} is a member: start one, or see the object's name and the prefix in etcd"
+        )),
+        About::Shards if roster.shards.is_empty() => say::err(format_args!(
+            "keyweir: etcd knows no shard of {object}: start a worker, or see the object's name and the prefix in etcd"
+        )),
+        About::Members | About::Shards => {}
+    }
     for key in &roster.foreign {
         say::err(format_args!("keyweir: a foreign value stands under the object's prefix: {key}"));
     }

@@ -47,14 +47,14 @@ impl FromStr for Pair {
 #[derive(Debug, thiserror::Error)]
 enum SendError {
     /// There are no more records.
-    #[error("failed to read the records")]
-    Records(#[source] RecordsError),
+    #[error(transparent)]
+    Records(RecordsError),
     /// They can't be written.
-    #[error("failed to write the records")]
-    Target(#[source] TargetError),
+    #[error(transparent)]
+    Target(TargetError),
     /// What was written can't be noted.
-    #[error("failed to note what was written")]
-    Expected(#[source] ExpectedError),
+    #[error(transparent)]
+    Expected(ExpectedError),
 }
 
 pub(crate) async fn send(args: SendArgs) -> ExitCode {

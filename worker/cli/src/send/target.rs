@@ -38,11 +38,11 @@ pub(super) struct Place {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TargetError {
     /// The data directory can't be used.
-    #[error("failed to use the data directory")]
-    Open(#[source] OpenError),
+    #[error(transparent)]
+    Open(OpenError),
     /// The embedded log did not take them.
-    #[error("failed to append to the embedded log")]
-    Append(#[source] AppendError),
+    #[error(transparent)]
+    Append(AppendError),
     /// The process that has the directory open did not take them.
     #[error("failed to hand them to the running process")]
     Control(#[source] ControlError),

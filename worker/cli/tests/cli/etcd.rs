@@ -78,3 +78,15 @@ fn a_server_that_is_away_is_named_and_one_that_compacted_is_survived_visibly() {
     );
     assert_eq!(running.stop().0, Some(0));
 }
+
+/// A misspelt name looks like an object without workers: it is said what may be wrong.
+#[test]
+fn of_an_object_that_etcd_does_not_know_it_is_said_what_to_look_at() {
+    let (etcd, scene) = (Etcd::start().expect("etcd"), Scene::set());
+    let endpoint = etcd.endpoint();
+    for (about, words) in [("members", "no worker of shop/ordres"), ("shards", "no shard of shop/ordres")] {
+        let looked = scene.keyweir(&[about, "--endpoints", &endpoint, "--object", "shop/ordres"]);
+        looked.must(0);
+        assert!(looked.err.contains(words) && looked.err.contains("name and the prefix"), "{}", looked.err);
+    }
+}

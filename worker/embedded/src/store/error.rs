@@ -9,7 +9,9 @@ use std::sync::Arc;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no space left. Tried again: it goes on when there is.
-    #[error("failed to write to {path}: the disk is full; make room, writing goes on by itself")]
+    #[error(
+        "failed to write to {path}: the disk is full; make room (128 MiB are left free), writing goes on by itself"
+    )]
     DiskFull {
         /// The data directory.
         path: PathBuf,
