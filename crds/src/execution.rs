@@ -94,7 +94,8 @@ pub struct ExecutionSpec {
     pub rate_limit: Option<RateLimitSpec>,
 }
 
-/// What a handler spends its time on.
+/// What a handler spends its time on: 1, 4, 16 or 32 records at a time for each CPU of the worker's CPU limit; without one
+/// of its CPU request, rounded up; without either for one. On a laptop for each CPU of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Profile {
     /// Computing: 1 record for each CPU.

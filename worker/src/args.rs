@@ -40,6 +40,10 @@ pub struct Args {
     /// Where other members reach this one: the pod's address
     #[arg(long, env = "POD_IP", value_name = "ADDRESS")]
     pub address: Option<IpAddr>,
+
+    /// The container's CPU request in thousandths of a CPU, by which profiles count where it has no CPU limit; 0 = none
+    #[arg(long, env = "KEYWEIR_CPU_REQUEST", value_name = "MILLICPUS", default_value_t = 0)]
+    pub cpu_request: u32,
 }
 
 impl Args {

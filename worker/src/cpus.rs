@@ -1,4 +1,5 @@
-//! How many CPUs this process may use: its cgroup's quota, not the node's cores.
+//! How many CPUs this process may count on: its cgroup's quota; without one the pod's request, never the node's cores;
+//! on a machine of its own all that it may run on.
 //!
 //! ```text
 //!  /proc/self/mountinfo  where the CPU controller is mounted, and which cgroup its mount shows
@@ -10,13 +11,35 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// CPUs by the cgroup's quota (rounded up), at most those it may run on; at least 1.
-pub fn available() -> u32 {
+/// What a process may count on where no quota limits it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Share {
+    /// The machine is its own: all CPUs that it may run on. A laptop.
+    #[default]
+    Machine,
+    /// What its pod requests, in thousandths of a CPU; 0 = nothing is promised. Others use the rest of the node.
+    Request(u32),
+}
+
+impl Share {
+    fn of(self, usable: u32) -> u32 {
+        match self {
+            Self::Machine => usable,
+            Self::Request(millis) => millis.div_ceil(1000),
+        }
+    }
+}
+
+/// CPUs by the cgroup's quota, else by the share, rounded up; at most those it may run on, at least 1.
+pub fn available(share: Share) -> u32 {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let directories = directories(&text("/proc/self/mountinfo"), &text("/proc/self/cgroup"));
     let quota = directories.iter().filter_map(|directory| quota_in(directory)).min();
-    let usable = usable(&text("/proc/self/status"));
-    quota.map_or(usable, |quota| quota.min(usable)).max(1)
+    count(quota, usable(&text("/proc/self/status")), share)
+}
+
+fn count(quota: Option<u32>, usable: u32, share: Share) -> u32 {
+    quota.unwrap_or_else(|| share.of(usable)).min(usable).max(1)
 }
 
 /// CPUs that the process may run on. The standard library counts a quota here too, rounded down.
@@ -113,6 +136,24 @@ mod tests {
         assert_eq!(quota_v2("max 100000\n"), None);
         assert_eq!(quota_v1("-1\n", "100000\n"), None);
         assert_eq!(quota_v1("400000", "100000"), Some(4));
+    }
+
+    #[test]
+    fn the_quota_counts_before_the_request_and_the_node_never_does() {
+        let pod = |quota, millis| count(quota, 8, Share::Request(millis));
+        assert_eq!(
+            (pod(Some(2), 4_000), pod(Some(100), 250)),
+            (2, 8),
+            "the quota, and no more than there are"
+        );
+        assert_eq!(
+            (pod(None, 250), pod(None, 1_000), pod(None, 1_001)),
+            (1, 1, 2),
+            "the request, rounded up"
+        );
+        assert_eq!((pod(None, 64_000), pod(None, 0)), (8, 1), "no request: one");
+        assert_eq!((count(None, 8, Share::Machine), count(Some(3), 8, Share::Machine)), (8, 3), "a laptop");
+        assert_eq!(count(None, 0, Share::Machine), 1);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use keyweir_routing::RoutingCounters;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::cpus;
 use crate::http::{self, Server};
 use crate::lag::Lag;
 use crate::membership::{self, Hindrances};
@@ -46,6 +47,8 @@ pub struct HostOptions {
     pub ordinal: Option<u32>,
     /// Where members of its objects reach it, if they don't find it where it listens.
     pub address: Option<IpAddr>,
+    /// What it may count on where no quota limits its CPUs.
+    pub share: cpus::Share,
 }
 
 /// Why a process could not begin.
@@ -218,6 +221,8 @@ pub struct Host {
     worker: Option<Arc<str>>,
     ordinal: Option<u32>,
     address: Option<IpAddr>,
+    /// How many CPUs it may count on.
+    cpus: u32,
     stop: CancellationToken,
     hurry: CancellationToken,
     server: Option<Server>,
@@ -252,6 +257,7 @@ impl Host {
             worker,
             ordinal: options.ordinal,
             address: options.address,
+            cpus: cpus::available(options.share),
             stop: CancellationToken::new(),
             hurry: CancellationToken::new(),
             server,
@@ -365,6 +371,7 @@ impl Host {
             ordinal: self.ordinal,
             address: self.address,
             page: page.as_deref(),
+            cpus: self.cpus,
             stop: self.stop.child_token(),
             hurry: self.hurry.child_token(),
         };

@@ -1,7 +1,8 @@
 //! The worker: adapters wired to the pump, one process with one or many objects.
 //!
 //! It is the program of a pod ([`run()`], of a meter's, and of one that purges), the engine room of `keyweir run` ([`Host`]), and a library: a handler
-//! written in Rust is registered by name in a worker binary of one's own, see `examples/native.rs`.
+//! written in Rust is registered by name in a worker binary of one's own, and hooks beside it, see `examples/native.rs`;
+//! its tests make their requests by hand ([`testing`]).
 //!
 //! This is the only crate that sees all adapters; [`mod@wiring`] is the one match that picks them.
 
@@ -36,8 +37,9 @@ mod wiring;
 
 pub use args::Args;
 pub use host::{Applied, Host, HostError, HostOptions, ObjectView};
+pub use keyweir_core::{Attempt, Fence, Offset, ShardId};
 pub use keyweir_engine::{Failure, NewRecord, Outcome, Output, Record, Verdict, ports};
-pub use keyweir_handlers::{Registry, codec, native};
+pub use keyweir_handlers::{Registry, codec, native, testing};
 pub use provision::provision;
 pub use run::run;
 pub use wiring::StartError;

@@ -30,6 +30,8 @@ pub(crate) struct Membership {
     pub(crate) pump: PumpHandle,
     /// By which rule it finds its shards.
     pub(crate) placing: Placing,
+    /// How many CPUs it may count on: its share of the work beside the others'.
+    pub(crate) cpus: u32,
     /// Where it says what it does.
     pub(crate) page: Option<String>,
     /// What only one process at a time can call itself.
@@ -105,7 +107,7 @@ pub(crate) fn join(
     member: &Arc<str>,
 ) -> (watch::Receiver<Arc<OwnershipSnapshot>>, Vec<JoinHandle<()>>) {
     let Membership { ports, start, discovery, departed, limit, pump, drain, reach, routing, .. } = membership;
-    let Membership { placing, page, worker, leave, drained, .. } = membership;
+    let Membership { placing, cpus, page, worker, leave, drained, .. } = membership;
     let (address, wire, neighbours) = match routing {
         Some(Routing { address, wire, neighbours, .. }) => (Some(address), Some(wire), neighbours),
         None => (None, None, Neighbours::none()),
@@ -121,7 +123,7 @@ pub(crate) fn join(
         address,
         page,
         wire,
-        capacity: crate::cpus::available(),
+        capacity: cpus,
         zone: None,
         ttl: fleet.ttl,
         program: env!("CARGO_PKG_VERSION").to_owned(),

@@ -15,7 +15,7 @@ use keyweir_engine::pump::{
     Allowance, Command, DispatchLimit, Parts, PumpEnded, PumpHandle, PumpReport, pump,
 };
 use keyweir_engine::solo::Solo;
-use keyweir_handlers::Registry;
+use keyweir_handlers::{AnyHandler, Registry};
 use keyweir_routing::{ExecutionLog, Routed};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use crate::aside;
+use crate::event_log::EventLog;
 use crate::lag::{self, Lag};
 use crate::membership::{self, Hindrances, Membership};
 use crate::reach::{self, Reach};
@@ -55,6 +56,7 @@ pub(crate) struct Object {
     shutdown: CancellationToken,
     /// Cancelled = the pump has ended.
     off: CancellationToken,
+    cpus: u32,
     helpers: Vec<JoinHandle<()>>,
     run: JoinHandle<PumpReport>,
 }
@@ -72,6 +74,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) address: Option<IpAddr>,
     /// Where the process says what it does.
     pub(crate) page: Option<&'a str>,
+    /// How many CPUs it may count on.
+    pub(crate) cpus: u32,
     /// Cancelled = drain and end.
     pub(crate) stop: CancellationToken,
     pub(crate) hurry: CancellationToken,
@@ -81,27 +85,26 @@ impl Object {
     pub(crate) async fn start(config: WorkerConfig, around: Surroundings<'_>) -> Result<Self, StartError> {
         let (placing, replicas) = membership::placing(&config, around.ordinal)?;
         let adapters = wiring::build(&config, around.directory, around.natives, around.member).await?;
-        let (leave, shutdown, hurry) = (around.stop, CancellationToken::new(), around.hurry);
+        let (leave, shutdown, off) =
+            (around.stop.clone(), CancellationToken::new(), CancellationToken::new());
         let drain = watch::Sender::new(config.live.drain_timeout);
         let (departed_to, departed) = mpsc::channel(DEPARTED);
         let (limit_to, limit) = limit_of(&adapters);
-        let off = CancellationToken::new();
-        let mut routing = part_in_routing(&config, &adapters, &limit, around.address, &leave, &off).await?;
+        let mut routing = part_in_routing(&config, &adapters, &limit, &around, &off).await?;
         let (ports, handlers) = (adapters.ports, adapters.handlers);
-        let here = || handlers.iter().map(|handler| Arc::new(Routed::here(Arc::clone(handler)))).collect();
         let (handle, run) = pump(Parts {
             reader: adapters.reader,
-            handlers: routing.as_mut().map_or_else(here, |routing| std::mem::take(&mut routing.handlers)),
+            handlers: routed(&handlers, routing.as_mut()),
             ports: ports.clone(),
-            observer: adapters.observer.map(|log| Box::new(log) as Box<dyn Observer>),
+            observers: observers(adapters.observer, around.natives),
             fixed: Arc::new(config.fixed.clone()),
             live: config.live.clone(),
-            cpus: crate::cpus::available(),
+            cpus: around.cpus,
             seed: seed(),
             departed: adapters.fleet.is_some().then_some(departed_to),
             limit,
             shutdown: shutdown.clone(),
-            hurry,
+            hurry: around.hurry.clone(),
         });
         let ((lag_to, lag), source) = (watch::channel(None), ports.source.clone());
         let following = lag::follow(source, handle.clone(), LAG_INTERVAL, lag_to, shutdown.clone());
@@ -115,8 +118,7 @@ impl Object {
         let mut helpers = vec![spawn(&span, following), spawn(&span, asking)];
         let (kept_aside, counting) = aside::begin(ports.parked.clone(), &handle, &shutdown);
         helpers.extend(counting.map(|counting| spawn(&span, counting)));
-        helpers
-            .extend(routing.as_mut().map(|routing| std::mem::take(&mut routing.tasks)).into_iter().flatten());
+        helpers.extend(routing.iter_mut().flat_map(|routing| std::mem::take(&mut routing.tasks)));
         let hindrance = match adapters.fleet {
             None => {
                 let (start, discovery) = (adapters.start, adapters.discovery);
@@ -134,6 +136,7 @@ impl Object {
                     limit: limit_to,
                     pump: handle.clone(),
                     placing,
+                    cpus: around.cpus,
                     worker: around.worker.cloned(),
                     page: around.page.map(str::to_owned),
                     drain: drain.subscribe(),
@@ -164,6 +167,7 @@ impl Object {
             leave,
             shutdown,
             off,
+            cpus: around.cpus,
             helpers,
             run: spawn(&span, run),
         })
@@ -234,7 +238,7 @@ impl Object {
         let replicas = live.replicas.unwrap_or_default();
         self.replicas.send_if_modified(|known| std::mem::replace(known, replicas) != replicas);
         if let Some(routing) = &self.routing {
-            routing.set_seats(live.execution.concurrency.resolve(crate::cpus::available()) as usize);
+            routing.set_seats(live.execution.concurrency.resolve(self.cpus) as usize);
         }
         self.pump.send(Command::Tune(Box::new(live))).await
     }
@@ -266,6 +270,18 @@ where
     tokio::spawn(task.instrument(span.clone()))
 }
 
+/// One for each route: those that send records to where their keys map to, where keys are routed.
+fn routed(handlers: &[Arc<AnyHandler>], routing: Option<&mut Routing>) -> Vec<Arc<Routed<AnyHandler>>> {
+    let here = || handlers.iter().map(|handler| Arc::new(Routed::here(Arc::clone(handler)))).collect();
+    routing.map_or_else(here, |routing| std::mem::take(&mut routing.handlers))
+}
+
+/// The event log first: it misses no step, whatever other hooks do.
+fn observers(event_log: Option<EventLog>, natives: &Registry) -> Vec<Box<dyn Observer>> {
+    let event_log = event_log.map(|log| Box::new(log) as Box<dyn Observer>);
+    event_log.into_iter().chain(natives.observers()).collect()
+}
+
 /// Until when it may dispatch: without a lease there is no end.
 fn limit_of(adapters: &Adapters) -> (watch::Sender<Option<Allowance>>, DispatchLimit) {
     let endless = || (watch::Sender::new(None), DispatchLimit::default());
@@ -290,8 +306,7 @@ async fn part_in_routing(
     config: &WorkerConfig,
     adapters: &Adapters,
     limit: &DispatchLimit,
-    advertised: Option<IpAddr>,
-    leave: &CancellationToken,
+    around: &Surroundings<'_>,
     off: &CancellationToken,
 ) -> Result<Option<Routing>, StartError> {
     let (Some(fleet), Some(wire)) = (&adapters.fleet, routing::wire(config)) else {
@@ -302,8 +317,9 @@ async fn part_in_routing(
         limit: limit.clone(),
         log: adapters.observer.clone().map(|log| Arc::new(log) as Arc<dyn ExecutionLog>),
         object: fleet.prefix.as_str().to_owned(),
-        advertised,
-        leave: leave.clone(),
+        seats: config.live.execution.concurrency.resolve(around.cpus) as usize,
+        advertised: around.address,
+        leave: around.stop.clone(),
         off: off.clone(),
     };
     routing::start(config, wire, ground).await.map(Some)

@@ -42,6 +42,8 @@ pub(crate) struct Ground {
     pub(crate) log: Option<Arc<dyn ExecutionLog>>,
     /// The prefix of the object.
     pub(crate) object: String,
+    /// How many records may execute here at a time.
+    pub(crate) seats: usize,
     /// Where others reach this process, if that is not where it listens.
     pub(crate) advertised: Option<IpAddr>,
     /// Cancelled = nothing new of other owners is taken.
@@ -120,7 +122,7 @@ pub(crate) async fn start(
     let hosting = Arc::new(Hosting::new(HostingSettings {
         handlers: ground.handlers.clone(),
         object: ground.object.clone(),
-        seats: config.live.execution.concurrency.resolve(crate::cpus::available()) as usize,
+        seats: ground.seats,
         roll: roll.clone(),
         limit: ground.limit.clone(),
         leave: ground.leave,

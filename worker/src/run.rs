@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::args::{Args, Task};
 use crate::config::{self, LOOK_AGAIN};
+use crate::cpus;
 use crate::host::{Applied, Host, HostOptions, ObjectView};
 use crate::missing::{fingerprint, missing};
 use crate::retire::{self, Retirement};
@@ -47,6 +48,7 @@ pub async fn run(args: Args, natives: Registry) -> ExitCode {
         worker: args.pod.clone(),
         ordinal: args.ordinal(),
         address: args.address,
+        share: cpus::Share::Request(args.cpu_request),
     };
     let mut host = match Host::start(options).await {
         Ok(host) => host,

@@ -101,6 +101,22 @@ async fn a_routed_object_gets_a_secret_once_and_its_pods_the_wire() {
     assert_eq!(other.get(SECRET), None);
 }
 
+/// U48: a worker sees its quota by itself; what it requests, which counts where there is none, it is told.
+#[tokio::test]
+async fn a_worker_is_told_the_request_by_which_profiles_count_without_a_limit() {
+    for resources in [json!({}), json!({"requests": {"cpu": "1500m"}})] {
+        let api = stored(json!({"pod": {"resources": resources}}));
+        once(&api).await.expect("the reconcile succeeds");
+        let pod = api.get(DEPLOYMENT).expect("it is made")["spec"]["template"]["spec"].clone();
+        let worker = &pod["containers"][0];
+        let env = worker["env"].as_array().cloned().unwrap_or_default();
+        let told = env.iter().find(|variable| variable["name"] == "KEYWEIR_CPU_REQUEST").expect("it is told");
+        // Of the container itself, in thousandths, as the worker's command line reads it.
+        let wanted = json!({"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1m"}});
+        assert_eq!(told["valueFrom"], wanted);
+    }
+}
+
 #[tokio::test]
 async fn a_settled_object_costs_two_reads_and_nothing_else() {
     let api = stored(json!({}));

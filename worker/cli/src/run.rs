@@ -18,7 +18,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use keyweir_engine::error_chain;
 use keyweir_worker::signals::Signals;
-use keyweir_worker::{Applied, Host, HostOptions, Registry, telemetry};
+use keyweir_worker::{Applied, Host, HostOptions, Registry, cpus, telemetry};
 
 pub(crate) use feed::Feed;
 
@@ -100,6 +100,8 @@ fn options(args: &RunArgs) -> HostOptions {
         worker: None,
         ordinal: args.ordinal,
         address: None,
+        // Nobody else was promised anything of this machine.
+        share: cpus::Share::Machine,
     }
 }
 

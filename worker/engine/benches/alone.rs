@@ -115,7 +115,7 @@ async fn pumped(records: i64) -> (Duration, Duration) {
             recall: None,
             notices: Default::default(),
         },
-        observer: None,
+        observers: Vec::new(),
         fixed: Arc::new(config()),
         live: LiveConfig::default(),
         cpus: 1,

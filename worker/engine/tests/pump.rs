@@ -18,8 +18,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+#[path = "pump/cancel.rs"]
+mod cancel;
+#[path = "pump/durable.rs"]
+mod durable;
+#[path = "pump/hooks.rs"]
+mod hooks;
+#[path = "pump/knobs.rs"]
+mod knobs;
 #[path = "pump/limit.rs"]
 mod limit;
+#[path = "pump/listing.rs"]
+mod listing;
 #[path = "pump/long.rs"]
 mod long;
 #[path = "pump/newest.rs"]
@@ -28,6 +38,8 @@ mod newest;
 mod parked;
 #[path = "pump/reading.rs"]
 mod reading;
+#[path = "pump/rest.rs"]
+mod rest;
 #[path = "pump/road.rs"]
 mod road;
 #[path = "pump/said.rs"]
@@ -44,6 +56,8 @@ mod spill;
 mod stop;
 #[path = "pump/trial.rs"]
 mod trial;
+#[path = "pump/writes.rs"]
+mod writes;
 
 /// One worker of one object over fakes; the fakes outlive it.
 struct Bench {
@@ -116,17 +130,17 @@ impl Bench {
 
     /// A worker that owns what it is told to.
     fn start_idle(&self, handler: FnHandler) -> Worker {
-        self.start_observed(handler, (self.observer)(&self.oracle))
+        self.start_observed(handler, vec![(self.observer)(&self.oracle)])
     }
 
-    /// The same with an observer of its own.
-    fn start_observed(&self, handler: FnHandler, observer: Box<dyn Observer>) -> Worker {
+    /// The same with hooks of its own.
+    fn start_observed(&self, handler: FnHandler, observers: Vec<Box<dyn Observer>>) -> Worker {
         let (shutdown, hurry) = (CancellationToken::new(), CancellationToken::new());
         let (handle, run) = pump(Parts {
             reader: self.log.reader(),
             handlers: vec![Arc::new(handler)],
             ports: self.ports(),
-            observer: Some(observer),
+            observers,
             fixed: Arc::new(self.fixed.clone()),
             live: self.live.clone(),
             cpus: 1,

@@ -20,7 +20,8 @@
 //! ```
 //!
 //! The manifest names it (`handler: {native: {name: check-orders}}`); `keyweir_worker` runs with the registry. A
-//! handler that keeps things of its own implements [`Handler`] itself. Up: [`crate::AnyHandler`].
+//! handler that keeps things of its own implements [`Handler`] itself. Hooks that see each record begin, end and fail
+//! are registered with [`Registry::observe`]. Up: [`crate::AnyHandler`].
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,7 +29,7 @@ use std::fmt;
 use std::future::Future;
 
 use futures::future::BoxFuture;
-use keyweir_engine::ports::{BatchLimits, Handler, Request};
+use keyweir_engine::ports::{BatchLimits, Handler, Observer, Request};
 use keyweir_engine::{Failure, Outcome, error_chain};
 use serde::de::DeserializeOwned;
 
@@ -40,10 +41,13 @@ pub type StartError = Box<dyn Error + Send + Sync>;
 
 type Factory = Box<dyn Fn() -> Result<Native, StartError> + Send + Sync>;
 
-/// Handlers by the names that manifests use.
+type Hooks = Box<dyn Fn() -> Box<dyn Observer> + Send + Sync>;
+
+/// Handlers by the names that manifests use, and hooks into the life of all records.
 #[derive(Default)]
 pub struct Registry {
     factories: BTreeMap<String, Factory>,
+    hooks: Vec<Hooks>,
 }
 
 impl Registry {
@@ -55,6 +59,17 @@ impl Registry {
     ) {
         let factory = move || start().map(|handler| Native(Box::new(handler)));
         self.factories.insert(name.to_owned(), Box::new(factory));
+    }
+
+    /// Hooks for every object, whatever its handlers are: `make` makes them for each one. They may neither fail nor delay
+    /// a record: one that panics is counted.
+    pub fn observe<O: Observer>(&mut self, make: impl Fn() -> O + Send + Sync + 'static) {
+        self.hooks.push(Box::new(move || Box::new(make())));
+    }
+
+    /// Hooks for one object.
+    pub fn observers(&self) -> impl Iterator<Item = Box<dyn Observer>> + '_ {
+        self.hooks.iter().map(|make| make())
     }
 
     /// The names there are, sorted.

@@ -3,7 +3,7 @@
 use keyweir_e2e::kafka::Record;
 use serde_json::json;
 
-use crate::support::scene::{From, Scene};
+use crate::support::scene::{From, Scene, manifest, numbered};
 
 #[test]
 fn a_record_that_fails_each_attempt_becomes_a_dead_letter_with_its_origin_embedded() {
@@ -78,7 +78,7 @@ fn dead_letters_that_go_in_circles_are_parked() {
     let end =
         |topic: &str| format!("onExhausted: {{deadLetter: {{topic: {topic}}}}}\nretry: {{maxAttempts: 1}}");
     let there = scene.manifest("there", &From::Embedded, refuse, &end("orders.dlq"));
-    let back = crate::support::scene::manifest("back", &From::Embedded, refuse, &end("orders"));
+    let back = manifest("back", &From::Embedded, refuse, &end("orders"));
     let back = scene.write("back.yaml", &back.replace("topics: [orders]", "topics: [orders.dlq]"));
     scene.send(&From::Embedded, &[json!({"key": "a", "value": "around"})]);
     let back = back.display().to_string();
@@ -106,10 +106,16 @@ fn records_that_cannot_be_decoded_harm_no_other_and_follow_their_road() {
             })
             .collect();
         scene.send(&from, &sent);
-        let ended = scene.run_to_end(&manifest, &from, &["--until-idle", "1s"]);
-        ended.must(3);
+        let mut running = scene.run(&manifest, &from, &[]);
+        running.reach("reading", "completed", 100);
         assert_eq!(scene.effects.ended().len(), 90, "all good ones are handled");
-        assert_eq!(ended.summary()["objects"][0]["deadLettered"], 10);
+        let (_, metrics) = running.get("/metrics");
+        for counter in ["records_undecodable", "records_dead_lettered"] {
+            let line = format!("keyweir_{counter}_total{{object=\"default/reading\"}} 10");
+            assert!(metrics.contains(&line), "{line} is not in {metrics}");
+        }
+        // The same process all the time: a poison record restarts nobody.
+        assert_eq!(running.stop().0, Some(0));
         scene.verify();
         let letters = scene.read(&from, &dead);
         assert_eq!(letters.len(), 10);
@@ -135,11 +141,11 @@ fn undecodable_records_are_skipped_or_parked_where_the_manifest_says_so() {
 
 #[test]
 fn records_are_routed_by_type_and_what_no_route_takes_follows_its_road() {
-    for (unknown, default, aside) in [
-        ("onUnknown: {deadLetter: {topic: orders.unknown}, action: DeadLetter}", 0, 20),
-        ("onUnknown: {action: Park}", 0, 20),
-        ("onUnknown: {action: Default}", 20, 0),
-        ("onUnknown: {action: Skip}", 0, 0),
+    for (header, unknown, default, aside) in [
+        ("__grt__", "onUnknown: {deadLetter: {topic: orders.unknown}, action: DeadLetter}", 0, 20),
+        ("__grt__", "onUnknown: {action: Park}", 0, 20),
+        ("__grt__", "onUnknown: {action: Default}", 20, 0),
+        ("kind", "decode: {recordTypeHeader: kind}\nonUnknown: {action: Skip}", 0, 0),
     ] {
         let scene = Scene::set();
         let routed = scene.effects.handler();
@@ -147,7 +153,7 @@ fn records_are_routed_by_type_and_what_no_route_takes_follows_its_road() {
             format!("routes: [{{name: refunds, recordTypes: [Refund], handler: {{{routed}}}}}]\n{unknown}");
         let manifest = scene.manifest("routing", &From::Embedded, "builtin: {type: Drop}", &routes);
         let sent: Vec<_> = (0..40)
-            .map(|i| json!({"key": format!("k{i}"), "value": {}, "headers": {"__grt__": if i % 2 == 0 { "Refund" } else { "Other" }}}))
+            .map(|i| json!({"key": format!("k{i}"), "value": {}, "headers": {header: if i % 2 == 0 { "Refund" } else { "Other" }}}))
             .collect();
         scene.send(&From::Embedded, &sent);
         let ended = scene.run_to_end(&manifest, &From::Embedded, &["--until-idle", "1s"]);
@@ -181,6 +187,31 @@ fn a_record_of_an_unknown_type_stops_the_object_where_the_manifest_says_so() {
     scene.run_to_end(&set("Skip"), &From::Embedded, &["--until-idle", "1s"]).must(0);
     assert_eq!(scene.effects.ended().len(), 2);
     assert_eq!(scene.verify()["duplicates"], 0);
+}
+
+/// U160: of records that can't be read, too, one may stop its object, and no other of the process; the checkpoint is kept.
+#[test]
+fn a_record_that_cannot_be_decoded_stops_its_object_where_the_manifest_says_so() {
+    let scene = Scene::set();
+    let from = From::Embedded;
+    let strict = |action: &str| {
+        let more = format!("decode: {{format: JSON}}\nonUndecodable: {{action: {action}}}");
+        scene.manifest("strict", &from, &scene.effects.handler(), &more)
+    };
+    let record = |value: serde_json::Value| json!({"key": "a", "value": value});
+    scene.send(&from, &[record(json!({})), record(json!("{no json")), record(json!({}))]);
+    let other = manifest("other", &from, "builtin: {type: Drop}", "").replace("orders.group", "other.group");
+    let other = scene.write("other.yaml", &other).display().to_string();
+    let mut running = scene.run(&strict("Stop"), &from, &["-f", &other]);
+    running.see("the stop", |running| (running.object("strict")?["activity"] == "Stopped").then_some(()));
+    scene.send(&from, &numbered(10, 2));
+    running.reach("other", "completed", 13);
+    assert_eq!(scene.effects.ended().len(), 1, "what stands behind it waits");
+    let (code, said) = running.stop();
+    assert_eq!(code, Some(1), "{said}");
+    scene.run_to_end(&strict("Skip"), &from, &["--until-idle", "1s"]).must(0);
+    assert_eq!(scene.effects.ended().len(), 12, "what was done is not done again, and all others are");
+    assert!(scene.effects.begun().values().all(|times| *times == 1));
 }
 
 /// U54: a record that needs no work waits in its key's line all the same.

@@ -36,10 +36,23 @@ fn stops_under_a_backlog_lose_nothing_and_repeat_nothing_kafka() {
     stopped(&From::kafka(PARTITIONS as i32), 4);
 }
 
-/// One incarnation, and what was durable after its end.
+/// One incarnation, and what was durable after its end: by partition the checkpoint, and the group's offset as tools
+/// see it.
+#[derive(Default)]
 struct Life {
     process: u32,
     durable: HashMap<u32, Checkpoint>,
+    committed: HashMap<u32, i64>,
+}
+
+impl Life {
+    fn after(process: u32, scene: &Scene, from: &From) -> Self {
+        let durable = stored::checkpoints(&scene.data(), "killed", from.topic(), PARTITIONS);
+        let found =
+            from.broker().map(|broker| broker.committed(&from.group(), from.topic()).expect("offsets"));
+        let committed = found.into_iter().flatten().filter_map(|of| Some((of.partition as u32, of.offset?)));
+        Self { process, durable, committed: committed.collect() }
+    }
 }
 
 fn killed(from: &From, seed: u64) {
@@ -57,14 +70,13 @@ fn killed(from: &From, seed: u64) {
         running.see("work", |running| (running.count("killed", "completed")? > 0).then_some(()));
         std::thread::sleep(random.between(Duration::ZERO, Duration::from_millis(1_800)));
         running.kill9();
-        let durable = stored::checkpoints(&scene.data(), "killed", from.topic(), PARTITIONS);
-        lives.push(Life { process, durable });
+        lives.push(Life::after(process, &scene, from));
     }
     let durable: i64 = lives.last().unwrap().durable.values().map(|found| found.frontier.0).sum();
     assert!(durable > 0, "some kills came after a checkpoint");
     let manifest = scene.manifest("killed", from, &scene.effects.handler(), "");
     let last = scene.run(&manifest, from, &["--until-idle", "1s"]);
-    lives.push(Life { process: last.process(), durable: HashMap::new() });
+    lives.push(Life { process: last.process(), ..Life::default() });
     let (code, said) = last.end();
     assert_eq!(code, Some(0), "{said}");
 
@@ -79,22 +91,32 @@ fn killed(from: &From, seed: u64) {
     );
 }
 
-/// No incarnation begins what a durable checkpoint knew to be complete. Gives the most replays after one kill.
+/// A record: its partition and its offset.
+type Place = (u32, i64);
+
+/// U45: no incarnation begins what a durable checkpoint knew to be complete, and each goes on exactly at the frontier.
+/// Gives the most replays after one kill.
 fn replays(scene: &Scene, lives: &[Life]) -> usize {
     let lines = events(scene);
     let mut done = HashSet::new();
     let mut worst = 0;
-    for (place, life) in lives.iter().enumerate() {
+    for (number, life) in lives.iter().enumerate() {
         let member = format!("pid-{}.", life.process);
         let own: Vec<_> = lines.iter().filter(|line| line.member.starts_with(&member)).collect();
         let begun = own.iter().filter(|line| line.step == Step::Started);
         let begun: HashSet<_> = begun.map(|line| (line.partition, line.offset.unwrap())).collect();
-        if let Some(before) = place.checked_sub(1).map(|before| &lives[before].durable) {
-            for (partition, offset) in &begun {
-                let known = before.get(partition).is_some_and(|known| stored::is_complete(known, *offset));
+        if let Some(before) = number.checked_sub(1).map(|before| &lives[before]) {
+            must_be_true(before, &done);
+            for (partition, known) in &before.durable {
+                let again =
+                    begun.iter().find(|(of, offset)| of == partition && stored::is_complete(known, *offset));
+                assert_eq!(again, None, "it was durably complete and is handled again in life {number}");
+                let read = own.iter().filter(|line| matches!(line.step, Step::Polled | Step::Skipped));
+                let first =
+                    read.filter(|line| line.partition == *partition).filter_map(|line| line.offset).min();
                 assert!(
-                    !known,
-                    "{partition}@{offset} was durably complete and is handled again in life {place}"
+                    first.is_none_or(|first| first == known.frontier.0),
+                    "life {number} began at {first:?} of {partition}"
                 );
             }
         }
@@ -103,6 +125,19 @@ fn replays(scene: &Scene, lives: &[Life]) -> usize {
         done.extend(ended.map(|line| (line.partition, line.offset.unwrap())));
     }
     worst
+}
+
+/// What is durable after a kill is not beyond the lowest unfinished record, and what it counts above that is done.
+fn must_be_true(life: &Life, done: &HashSet<Place>) {
+    for (partition, known) in &life.durable {
+        let unfinished = (0..).find(|offset| !done.contains(&(*partition, *offset))).unwrap_or_default();
+        assert!(known.frontier.0 <= unfinished, "{partition}: {known:?}, and {unfinished} is unfinished");
+        let ahead = known.completed.iter().flat_map(|range| range.start.0..range.end.0);
+        let untrue = ahead.into_iter().find(|offset| !done.contains(&(*partition, *offset)));
+        assert_eq!(untrue, None, "{partition}: it counts as complete and was never done");
+        let committed = life.committed.get(partition).copied().unwrap_or_default();
+        assert!(committed <= known.frontier.0, "{partition}: {committed} is committed, {known:?}");
+    }
 }
 
 /// The event log's lines; those that a kill cut off are passed over.

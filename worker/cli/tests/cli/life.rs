@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::support::running::Running;
 use crate::support::scene::{From, Scene, numbered};
 
 #[test]
@@ -128,4 +129,29 @@ fn a_second_signal_does_not_wait_and_says_that_work_was_cut_off() {
     scene.touch("gate");
     scene.run_to_end(&manifest, &From::Embedded, &["--until-idle", "1s"]).must(0);
     scene.verify();
+}
+
+/// U64: how far a shard is complete, what is read beyond that, and how old its checkpoint is.
+#[test]
+fn how_far_a_shard_is_complete_is_a_metric() {
+    let scene = Scene::set();
+    let from = From::Embedded;
+    let manifest = scene.manifest("seen", &from, &scene.effects.handler_of(2, 1), "");
+    let held = json!({"wait": scene.path("gate")});
+    let record = |key: &str, value: serde_json::Value| json!({"key": key, "value": value, "partition": 0});
+    let others = (0..9).map(|i| record(&format!("k{i}"), json!({})));
+    scene.send(&from, &[record("slow", held)].into_iter().chain(others).collect::<Vec<_>>());
+    let mut running = scene.run(&manifest, &from, &[]);
+    running.reach("seen", "completed", 9);
+    let is = |running: &mut Running, name: &str, wanted: f64| {
+        let name = format!("keyweir_shard_{name}{{object=\"default/seen\",shard=\"orders/0\"}}");
+        running.see(&format!("{name} {wanted}"), |running| (running.metric(&name)? == wanted).then_some(()));
+    };
+    is(&mut running, "frontier", 0.0);
+    is(&mut running, "frontier_gap", 10.0);
+    scene.touch("gate");
+    is(&mut running, "frontier", 10.0);
+    is(&mut running, "frontier_gap", 0.0);
+    is(&mut running, "checkpoint_age_seconds", 0.0);
+    assert_eq!(running.stop().0, Some(0));
 }

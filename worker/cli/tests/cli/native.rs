@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use keyweir_e2e::ports::Port;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::running::Running;
 use crate::support::scene::{From, Scene};
@@ -43,7 +43,13 @@ fn the_example_of_a_handler_in_rust_works_as_a_program() {
     scene.send(&from, &[json!({"key": "bytes", "valueBase64": "/w=="})]);
     running.reach("native", "completed", 4);
     assert_eq!(running.count("native", "deadLettered"), Some(1));
-    assert_eq!(running.stop().0, Some(0));
+    let (code, said) = running.stop();
+    assert_eq!(code, Some(0));
+    // U161: its own hook was told of the failure.
+    let heard = said.lines().find(|line| line.contains("too quiet to be shouted")).expect("it was told");
+    let heard: Value = serde_json::from_str(heard).expect("JSON");
+    assert_eq!((&heard["key"], &heard["level"]), (&json!("bytes"), &json!("WARN")));
+    assert!(heard["shard"].as_str().is_some_and(|shard| shard.starts_with("orders/")), "{heard}");
 
     let read = |topic: &str| scene.read(&from, topic);
     let mut shouted: Vec<_> = read("orders.shouted").iter().map(|record| record.text()).collect();

@@ -224,10 +224,9 @@ impl Owners {
             End::Lost => tracing::warn!("the lease is lost: everything is given up, and joined anew"),
             End::PumpsEnded => tracing::warn!("the pumps have ended: leaving"),
         }
-        if end == End::Lost {
-            // Best effort: with pumps that have ended nothing is left to abandon.
-            let _ = self.pumps.abandon().await;
-        }
+        // What still executes goes on elsewhere once the lease is gone: it must have ended here by then. With pumps that
+        // have ended nothing is left to abandon.
+        let _ = self.pumps.abandon().await;
         // What executes here for others has ended before they can see that this member is gone.
         self.neighbours.part().await;
         if end != End::Lost

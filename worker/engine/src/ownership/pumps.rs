@@ -31,7 +31,7 @@ pub trait Pumps: Send + Sync + 'static {
     /// The lease is safe again.
     fn thaw(&self) -> BoxFuture<'_, Result<(), PumpEnded>>;
 
-    /// Cancels what executes and forgets every shard, without a checkpoint.
+    /// Cancels what executes and forgets every shard, without a checkpoint. Nothing executes any more when the answer comes.
     fn abandon(&self) -> BoxFuture<'_, Result<(), PumpEnded>>;
 
     /// An item whenever all pumps have moved since the last one. It ends when a pump has ended.
@@ -64,7 +64,7 @@ impl Pumps for PumpHandle {
     }
 
     fn abandon(&self) -> BoxFuture<'_, Result<(), PumpEnded>> {
-        self.send(Command::Abandon).boxed()
+        Self::abandon(self).boxed()
     }
 
     fn beats(&self) -> BoxStream<'static, ()> {

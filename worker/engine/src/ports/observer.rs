@@ -8,7 +8,7 @@ use crate::outcome::Verdict;
 use crate::record::Record;
 
 /// A step in a record's life.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum RecordEvent<'a> {
     /// It was read and charged. `replayed` = its completion is known from the checkpoint: it won't be handled.
     Polled {
@@ -17,7 +17,8 @@ pub enum RecordEvent<'a> {
     },
     /// A handler was called with it.
     Started(Attempt),
-    /// The handler answered, or was cancelled (`None`). Told before the outcome is charged.
+    /// The handler answered, or was cancelled (`None`). A panic and a time-out are failed attempts, too, and say so by
+    /// the failure's reason. Told before the outcome is charged.
     Ended(Attempt, Option<&'a Verdict>),
     /// Its road ends: what it owes is durable. Told before it is complete.
     SetAside(Aside),
@@ -51,8 +52,12 @@ pub enum ShardEvent {
 
 /// Hooks into a record's life: the event log, a user's own counters, tests.
 ///
-/// What implementers owe: return at once. A panic is caught, counted and logged; it never reaches the record.
+/// What implementers owe: return at once. A panic is caught, counted and said; it reaches neither the record nor other
+/// hooks.
 pub trait Observer: Send + 'static {
+    /// Called once, before anything else: the work of an object begins.
+    fn start(&mut self) {}
+
     /// A step in a record's life. `key` is its ordering key; `None` = no order.
     fn record(
         &mut self,

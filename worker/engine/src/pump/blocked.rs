@@ -21,8 +21,8 @@ use super::Pump;
 use super::command::{Fate, Replay};
 use super::desk::{Job, Tenure, WriteFailure};
 use super::dispatch::{Answer, Work};
+use super::owed::WRITE_AGAIN;
 use super::reading::Unfit;
-use super::settle::WRITE_AGAIN;
 use super::shard::Phase;
 use super::task::{Task, Ticket};
 use crate::outcome::Failure;
@@ -288,7 +288,7 @@ where
     }
 
     fn is_being_parked(&self, lane: LaneId, index: ShardIndex) -> bool {
-        self.owed.contains_key(&lane) && self.lanes.head(lane).is_some_and(|task| task.record.shard == index)
+        self.owed.is_due(lane) && self.lanes.head(lane).is_some_and(|task| task.record.shard == index)
     }
 
     /// A record was parked whose key is held for its last ones: it is one of them.

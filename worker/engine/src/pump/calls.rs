@@ -88,7 +88,7 @@ impl<F: Future, C> Calls<F, C> {
         berth.future.set(Some(future));
         match berth.poll() {
             Poll::Ready(ending) => {
-                berth.future.set(None);
+                berth.empty();
                 self.vacant.push(place);
                 Some((cargo, ending))
             }
@@ -141,8 +141,7 @@ impl<F: Future, C> Calls<F, C> {
 
     fn clear(&mut self, place: u32) -> Option<C> {
         let berth = &mut self.berths[place as usize];
-        // A future may panic when it is dropped, too; that must not take the pump with it.
-        let _ = catch_unwind(AssertUnwindSafe(|| berth.future.set(None)));
+        berth.empty();
         let cargo = berth.cargo.take()?;
         self.vacant.push(place);
         Some(cargo)
@@ -159,6 +158,12 @@ impl<F: Future, C> Calls<F, C> {
 }
 
 impl<F: Future, C> Berth<F, C> {
+    /// Drops the future. That may panic, too, and must not take the pump with it.
+    #[inline]
+    fn empty(&mut self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.future.set(None)));
+    }
+
     #[inline]
     fn poll(&mut self) -> Poll<Ending<F::Output>> {
         let Some(future) = self.future.as_mut().as_pin_mut() else {
@@ -242,6 +247,37 @@ mod tests {
         let mut calls: Calls<Boxed, _> = Calls::new();
         let ending = calls.start(Box::pin(async { panic!("no {}", "way") }), "a", None);
         assert_eq!(ending, Some(("a", Err("no way".to_owned()))));
+    }
+
+    /// Panics when it is dropped.
+    struct Sulks;
+
+    impl Drop for Sulks {
+        fn drop(&mut self) {
+            panic!("in a bad mood");
+        }
+    }
+
+    impl Future for Sulks {
+        type Output = u32;
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<u32> {
+            Poll::Ready(7)
+        }
+    }
+
+    #[test]
+    fn a_panic_when_a_call_is_dropped_harms_nobody() {
+        let mut calls: Calls<Boxed, &str> = Calls::new();
+        assert_eq!(calls.start(Box::pin(Sulks), "ready at once", None), Some(("ready at once", Ok(7))));
+        let held = Sulks;
+        let pending = async move {
+            let _held = held;
+            std::future::pending().await
+        };
+        assert!(calls.start(Box::pin(pending), "pending", None).is_none());
+        assert_eq!((calls.cancel(|_, _| true), calls.len()), (vec!["pending"], 0));
+        assert_eq!(calls.start(Box::pin(async { 8 }), "next", None), Some(("next", Ok(8))));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use keyweir_core::ShardIndex;
+use tokio::time::Instant;
 
 use super::Pump;
 use super::command::Released;
@@ -15,6 +16,9 @@ use crate::error_chain;
 use crate::ports::{CheckpointError, Handler, Mirror, Reader, SourceError};
 
 const ABOUT: &str = "checkpoints";
+
+/// How long checkpoints may be refused until nothing more is read.
+const REFUSED_FOR_LONG: Duration = Duration::from_secs(30);
 
 /// How many bytes of sources' notes are saved a second, in the long run.
 const NOTES_PER_SECOND: u32 = 256 * 1024;
@@ -99,10 +103,19 @@ where
                     CheckpointError::Unreachable { .. } => "CheckpointStoreUnreachable",
                     _ => "CheckpointRefused",
                 };
-                self.trouble(ABOUT, reason, error_chain(&error));
+                let stopped = if self.refused_for_long { "nothing more is read: " } else { "" };
+                self.trouble(ABOUT, reason, format!("{stopped}{}", error_chain(&error)));
                 self.save_again(&saved);
             }
         }
+    }
+
+    /// Whether a shard's checkpoints have been refused for long; looked at at each tick.
+    pub(super) fn look_for_refusals(&mut self) {
+        let now = self.now;
+        let long_ago = |since: Instant| since + REFUSED_FOR_LONG <= now;
+        let refused = self.shards_of_now().any(|shard| shard.refused_since.is_some_and(long_ago));
+        self.refused_for_long = refused;
     }
 
     /// A save came too late. That of a shard that was handed over meanwhile means nothing: what still executes of it
@@ -125,6 +138,7 @@ where
                 self.shard(saved.shard).filter(|shard| shard.is_tenure_of(&saved.mirror.shard))
             {
                 shard.touch(now);
+                shard.refused_since.get_or_insert(now);
             }
         }
     }
@@ -138,6 +152,7 @@ where
             let same = |shard: &&mut Shard| *shard.id == mirror.shard && shard.fence == mirror.fence;
             if let Some(shard) = self.shard(index).filter(same) {
                 shard.durable = frontier;
+                shard.refused_since = None;
                 if let Some(trial) = &mut shard.trial {
                     trial.saved(mirror.sequence);
                 }

@@ -39,8 +39,11 @@ pub enum Command {
     Freeze,
     /// The lease is safe again.
     Thaw,
-    /// The lease is lost: cancel every call and forget every shard, without a checkpoint.
-    Abandon,
+    /// Nothing counts any more: cancel every call and forget every shard, without a checkpoint.
+    Abandon {
+        /// Told once nothing executes.
+        done: oneshot::Sender<()>,
+    },
     /// Take up changed settings.
     Tune(Box<LiveConfig>),
     /// Handle a parked record again: out of its order, or with all that follows it, in order, where it blocks its key.
@@ -145,6 +148,13 @@ impl PumpHandle {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Release { shard, mode, reply }).await?;
         answer.await.map_err(|_| PumpEnded)
+    }
+
+    /// Cancels every call and forgets every shard; nothing executes any more when it returns.
+    pub async fn abandon(&self) -> Result<(), PumpEnded> {
+        let (done, told) = oneshot::channel();
+        self.send(Command::Abandon { done }).await?;
+        told.await.map_err(|_| PumpEnded)
     }
 
     /// What the pump last said of itself.

@@ -14,6 +14,7 @@ use futures::stream::FuturesUnordered;
 use keyweir_core::{Fence, LaneId, Offset, ShardIndex};
 
 use super::command::Fate;
+use super::owed::WriteId;
 use super::recall::Asked;
 use crate::error_chain;
 use crate::ports::{BlockedKey, CheckpointError, ParkedRecord, Recalled, SourceError};
@@ -24,7 +25,7 @@ pub(super) type Desk = FuturesUnordered<BoxFuture<'static, Job>>;
 /// A piece of slow work that has ended.
 pub(super) enum Job {
     /// What a record owed before its completion is durable, or failed.
-    Wrote { lane: LaneId, what: Written, failure: Option<WriteFailure> },
+    Wrote { lane: LaneId, write: WriteId, failure: Option<WriteFailure> },
     /// A parked record that was handled again is forgotten; a failure repeats it some day.
     Forgot { failure: Option<WriteFailure> },
     /// The first parked record of each blocked key of a shard was found, or not; then these records, which executed
@@ -54,14 +55,6 @@ pub(super) enum Job {
 pub(super) struct Tenure {
     pub(super) index: ShardIndex,
     pub(super) fence: Fence,
-}
-
-/// What was written for a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Written {
-    Outputs(usize),
-    DeadLetter,
-    Parked,
 }
 
 /// One shard's part in a save.

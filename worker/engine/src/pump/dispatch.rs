@@ -289,7 +289,7 @@ where
             key_hash: self.limits.spread.and_then(|_| self.lanes.key(lane).map(key_hash)),
         };
         self.counters.attempts += 1;
-        if self.observer.is_some() {
+        if self.hooks.are_there() {
             let key = self.lanes.key(lane).map(<[u8]>::to_vec);
             self.observe(&request.record, key.as_deref(), RecordEvent::Started(request.attempt));
         }

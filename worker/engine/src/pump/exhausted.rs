@@ -1,4 +1,4 @@
-//! The end of the road, and what a record owes before it completes: outputs, a dead letter, a parked copy.
+//! The end of the road: dead letter, park, skip, stop; and parked records that are handled again.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use keyweir_contract::policy::{ExhaustedAction, OnUnknown};
 use keyweir_core::{LaneId, ShardIndex, UnixMillis};
 
 use super::command::Replay;
-use super::desk::{Job, WriteFailure, Written};
+use super::desk::{Job, WriteFailure};
 use super::dispatch::{Answer, Work};
+use super::owed::Owed;
 use super::reading::Unfit;
 use super::task::{Task, Ticket};
 use super::{Activity, LastFailure, Pump};
@@ -16,38 +17,6 @@ use crate::outcome::{Failure, Output};
 use crate::ports::{Aside, Handler, ParkedId, ParkedRecord, Reader};
 use crate::provenance;
 use crate::record::NewRecord;
-
-/// What a record owes before it completes. Kept until it is durable, so that a failed write is repeated.
-#[derive(Clone, Debug)]
-pub(super) enum Owed {
-    /// Records for topics, all of them.
-    Outputs(Vec<(String, NewRecord)>),
-    /// One for the dead-letter topic.
-    DeadLetter(String, NewRecord),
-    /// A parked copy.
-    Parked(Box<ParkedRecord>),
-}
-
-impl Owed {
-    /// What trouble with it is about.
-    pub(super) fn about(&self) -> String {
-        match self {
-            Self::Outputs(outputs) => {
-                outputs.first().map_or_else(String::new, |(topic, _)| format!("topic/{topic}"))
-            }
-            Self::DeadLetter(topic, _) => format!("topic/{topic}"),
-            Self::Parked(_) => "parked".to_owned(),
-        }
-    }
-
-    fn what(&self) -> Written {
-        match self {
-            Self::Outputs(outputs) => Written::Outputs(outputs.len()),
-            Self::DeadLetter(..) => Written::DeadLetter,
-            Self::Parked(_) => Written::Parked,
-        }
-    }
-}
 
 impl<R, H, F, L> Pump<R, H, F, L>
 where
@@ -140,7 +109,6 @@ where
 
     /// The object stops: the record stays undone, everything drains, the checkpoint is kept.
     fn stop(&mut self, lane: LaneId, failure: Failure) {
-        tracing::error!(%failure, "a record could not be handled and the policy says Stop");
         let now = self.now;
         let place = self.lanes.head(lane).map(|task| (task.record.shard, task.record.offset));
         if let Some((index, offset)) = place
@@ -172,43 +140,6 @@ where
             }
         }
         self.owe(lane, Owed::Outputs(named));
-    }
-
-    fn owe(&mut self, lane: LaneId, owed: Owed) {
-        self.owed.insert(lane, owed);
-        self.write_again(lane);
-    }
-
-    /// Writes what the head of a lane owes.
-    pub(super) fn write_again(&mut self, lane: LaneId) {
-        let Some(owed) = self.owed.get(&lane).cloned() else {
-            return;
-        };
-        self.writing += 1;
-        let what = owed.what();
-        let about = owed.about();
-        let (producer, parked) = (Arc::clone(&self.ports.producer), self.ports.parked.clone());
-        let job = async move {
-            let failure = match owed {
-                Owed::Outputs(outputs) => {
-                    let writes =
-                        outputs.iter().map(|(topic, record)| producer.produce(topic, record.clone()));
-                    futures::future::try_join_all(writes).await.err()
-                }
-                Owed::DeadLetter(topic, record) => producer.produce(&topic, record).await.err(),
-                Owed::Parked(record) => {
-                    let kept = match parked {
-                        Some(parked) => parked.park(*record).await.err(),
-                        None => None,
-                    };
-                    let failure = kept.map(|error| WriteFailure::new(about, "ParkFailed", &error));
-                    return Job::Wrote { lane, what, failure };
-                }
-            };
-            let failure = failure.map(|error| WriteFailure::new(about, "ProduceFailed", &error));
-            Job::Wrote { lane, what, failure }
-        };
-        self.desk.push(job.boxed());
     }
 
     /// What becomes of records that no route takes.

@@ -21,7 +21,9 @@ mod dispatch;
 mod elsewhere;
 mod exhausted;
 mod gate;
+mod hooks;
 mod limit;
+mod owed;
 mod reading;
 mod recall;
 mod release;
@@ -43,7 +45,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyweir_contract::worker_config::{FixedConfig, LiveConfig};
-use keyweir_core::{Budget, Fence, LaneId, Lanes, Offset, Route, ShardId, ShardIndex};
+use keyweir_core::{Budget, Fence, Lanes, Offset, Route, ShardId, ShardIndex};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
@@ -52,9 +54,10 @@ use calls::{Calls, Ending};
 pub use command::{Command, Fate, Ownership, PumpEnded, PumpHandle, ReleaseMode, Released, Replay};
 use desk::{Desk, Job};
 use dispatch::{Answer, Cargo, Work};
-use exhausted::Owed;
 use gate::Gate;
+use hooks::Hooks;
 pub use limit::{Allowance, DispatchLimit};
+use owed::Debts;
 use reading::Reading;
 use shard::{Phase, Shard};
 use spill::Spilling;
@@ -100,8 +103,8 @@ pub struct Parts<R, H> {
     pub handlers: Vec<Arc<H>>,
     /// The cold ports.
     pub ports: Ports,
-    /// Hooks.
-    pub observer: Option<Box<dyn Observer>>,
+    /// Hooks, told in this order.
+    pub observers: Vec<Box<dyn Observer>>,
     /// How records are read and where their road ends.
     pub fixed: Arc<FixedConfig>,
     /// What may change while it runs.
@@ -183,7 +186,7 @@ struct Pump<R, H, F: Future, L> {
     live: LiveConfig,
     limits: dispatch::Permits,
     ports: Ports,
-    observer: Option<Box<dyn Observer>>,
+    hooks: Hooks,
     departed: Option<mpsc::Sender<Departed>>,
     limit: DispatchLimit,
     commands: mpsc::Receiver<Command>,
@@ -198,13 +201,14 @@ struct Pump<R, H, F: Future, L> {
     unsaved: Vec<ShardId>,
     /// Since when checkpoints are being saved; `None` = they are not.
     saving: Option<Instant>,
+    /// A shard's checkpoints have been refused for long.
+    refused_for_long: bool,
     mirroring: bool,
     /// Frontiers that became durable while others were being shown.
     unmirrored: Vec<Mirror>,
     save_after: Instant,
     writing: usize,
-    /// What heads of lanes owe before they complete.
-    owed: HashMap<LaneId, Owed>,
+    owed: Debts,
     /// Parked records that were handled again and parked again: their copy stays.
     parked_anew: HashSet<(ShardIndex, Offset)>,
     counters: Counters,
@@ -276,11 +280,12 @@ where
             cancelled: 0,
             unsaved: Vec::new(),
             saving: None,
+            refused_for_long: false,
             mirroring: false,
             unmirrored: Vec::new(),
             save_after: now,
             writing: 0,
-            owed: HashMap::new(),
+            owed: Debts::default(),
             parked_anew: HashSet::new(),
             counters: Counters::default(),
             handler_time: Durations::default(),
@@ -302,7 +307,7 @@ where
             fixed: parts.fixed,
             live: parts.live,
             ports: parts.ports,
-            observer: parts.observer,
+            hooks: Hooks::new(parts.observers),
             departed: parts.departed,
             limit: parts.limit,
             shutdown: parts.shutdown,
@@ -322,6 +327,7 @@ where
         let shutdown = self.shutdown.clone();
         let mut shutdown = pin!(shutdown.cancelled());
         let mut turns = 0;
+        self.hooks.tell(|observer| observer.start());
         while !self.is_over() {
             if self.lanes.take_thirst() {
                 self.recall();
@@ -413,6 +419,7 @@ where
         self.ticks = self.ticks.wrapping_add(1);
         self.end_overdue();
         self.look_for_trials();
+        self.look_for_refusals();
         self.spill();
         self.balance_shards();
         self.recall();
@@ -432,15 +439,19 @@ where
             Command::EndedElsewhere { shard, records } => self.ended_elsewhere(&shard, records),
             Command::Freeze => self.set_activity(Activity::Running, Activity::Frozen),
             Command::Thaw => self.set_activity(Activity::Frozen, self.wanted_activity()),
-            Command::Abandon => self.abandon(),
+            Command::Abandon { done } => {
+                self.abandon();
+                // Nobody listening any more is the listener's choice.
+                let _ = done.send(());
+            }
             Command::Tune(live) => self.tune(*live),
-            // Nobody listening any more is the listener's choice.
             Command::Replay { parked, reply } => drop(reply.send(self.replay(&parked))),
             Command::Skipped { id, key, reply } => drop(reply.send(self.skipped(&id, &key))),
         }
     }
 
-    /// When the alarm has to ring next.
+    /// When the alarm has to ring next. What is due already and has not started waits for something else, which wakes the
+    /// pump itself or is seen at the next tick: to be woken for it again would be to spin.
     fn next_due(&self) -> Instant {
         let gates = self.gates.iter().enumerate().filter(|(route, _)| self.lanes.has_ready(*route as Route));
         let probe = gates.filter_map(|(_, gate)| gate.due()).min();
@@ -449,12 +460,9 @@ where
             .iter()
             .zip(&self.handlers)
             .filter_map(|(since, handler)| since.map(|since| since + handler.batch().linger));
-        [Some(self.next_tick), self.timers.next(), probe, linger.min(), self.limits.refill_due()]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(self.next_tick)
-            .max(self.now)
+        let starts = [probe, linger.min(), self.limits.refill_due()].into_iter().flatten();
+        let starts = starts.filter(|due| *due > self.now);
+        starts.chain(self.timers.next()).chain([self.next_tick]).min().unwrap_or(self.next_tick).max(self.now)
     }
 
     /// The shards that are owned; not those of which only records still execute here.

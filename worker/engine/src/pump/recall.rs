@@ -20,11 +20,11 @@ use tokio::time::Instant;
 use super::Pump;
 use super::desk::Job;
 use super::dispatch::{Answer, Work};
+use super::owed::WRITE_AGAIN;
 use super::reading::DEFAULT_ROUTE;
-use super::settle::{WRITE_AGAIN, hook};
 use super::task::{Task, Ticket};
 use crate::error_chain;
-use crate::ports::{Handler, Observer, Reader, Recalled, SourceError, Wanted};
+use crate::ports::{Handler, Reader, Recalled, SourceError, Wanted};
 use crate::record::Record;
 
 /// The part of the budget for what is read again: one in so many.
@@ -185,18 +185,17 @@ where
 
     /// Tells hooks of spilled records that are gone.
     fn observe_gone(&mut self, index: ShardIndex, offsets: &[Offset]) {
-        if self.observer.is_none() {
+        if !self.hooks.are_there() {
             return;
         }
         let Some(shard) = self.shard(index) else { return };
         let (id, fence) = (Arc::clone(&shard.id), shard.fence);
-        let Self { lanes, observer, counters, .. } = self;
+        let Self { lanes, hooks, .. } = self;
         for tail in lanes.tails() {
             let of_shard = tail.spilled.iter().filter(|spilled| spilled.shard == index);
             for spilled in of_shard.filter(|spilled| offsets.binary_search(&spilled.offset).is_ok()) {
                 let key = lanes.key(tail.lane);
-                let tell = |observer: &mut dyn Observer| observer.gone(&id, fence, key, spilled.offset);
-                counters.failed_hooks += hook(observer.as_mut(), tell);
+                hooks.tell(|observer| observer.gone(&id, fence, key, spilled.offset));
             }
         }
     }

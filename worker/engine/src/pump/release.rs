@@ -125,7 +125,7 @@ where
     /// Lanes whose head, a record of that shard, is in a call or owes a write.
     fn executing_lanes(&self, index: ShardIndex) -> Vec<LaneId> {
         let called = self.calls.cargo().flat_map(|cargo| cargo.lanes.iter().copied());
-        let owing = self.owed.keys().copied();
+        let owing = self.owed.lanes();
         called
             .chain(owing)
             .filter(|lane| self.lanes.head(*lane).is_some_and(|task| task.record.shard == index))
@@ -150,10 +150,11 @@ where
 
     /// Moves releases on: nothing executing, or the drain time is over.
     pub(super) fn advance_releases(&mut self) {
+        let now = self.now;
+        let hurried = self.hurry.is_cancelled();
+        let drained = self.drain_until.is_some_and(|until| until <= now);
         for index in 0..self.shards.len() {
             let index = ShardIndex(index as u32);
-            let now = self.now;
-            let hurried = self.hurry.is_cancelled();
             let Some(shard) = self.shard(index) else {
                 continue;
             };
@@ -164,6 +165,10 @@ where
                     self.close(index);
                 }
                 Phase::Releasing { .. } if idle => self.close(index),
+                Phase::HandedOver if !idle && (drained || hurried) => {
+                    self.cancel_shard(index);
+                    self.drop_shard(index);
+                }
                 Phase::HandedOver if idle => self.drop_shard(index),
                 Phase::Resuming if idle => self.reopen(index),
                 _ => {}
@@ -186,7 +191,7 @@ where
     fn cancel_shard(&mut self, index: ShardIndex) {
         let lanes = &self.lanes;
         let of_shard = |lane: &LaneId| lanes.head(*lane).is_some_and(|task| task.record.shard == index);
-        let owing: Vec<LaneId> = self.owed.keys().copied().filter(|lane| of_shard(lane)).collect();
+        let owing: Vec<LaneId> = self.owed.lanes().filter(of_shard).collect();
         let ended = self.calls.cancel(|cargo, _| cargo.lanes.iter().any(of_shard));
         for cargo in &ended {
             self.gates[usize::from(cargo.route)].probe_lost(self.now);
@@ -197,7 +202,7 @@ where
         }
         for lane in called.into_iter().chain(owing) {
             self.cancelled += 1;
-            self.owed.remove(&lane);
+            self.owed.forget(lane);
             self.executing(lane, -1);
             self.give_back(lane);
         }
@@ -246,20 +251,20 @@ where
         }
         for index in 0..self.shards.len() {
             let index = ShardIndex(index as u32);
-            if self.shard(index).is_none() {
+            let Some(shard) = self.shard(index) else {
                 continue;
+            };
+            match &mut shard.phase {
+                // Given up already.
+                Phase::HandedOver | Phase::Closing { .. } => continue,
+                Phase::Releasing { until: earlier, .. } => {
+                    *earlier = until.min(*earlier);
+                    continue;
+                }
+                phase => *phase = Phase::Releasing { until, reply: None },
             }
             self.tell_shard(index, ShardEvent::WillRelease);
             self.stop_reading(index);
-            if let Some(shard) = self.shard(index)
-                && !matches!(shard.phase, Phase::HandedOver | Phase::Closing { .. })
-            {
-                let reply = match &mut shard.phase {
-                    Phase::Releasing { reply, .. } => reply.take(),
-                    _ => None,
-                };
-                shard.phase = Phase::Releasing { until, reply };
-            }
         }
         self.advance_releases();
     }
@@ -363,14 +368,5 @@ where
         let found =
             self.shards.iter().position(|shard| shard.as_ref().is_some_and(|shard| shard.is_tenure_of(id)));
         found.map(|index| ShardIndex(index as u32))
-    }
-
-    fn tell_shard(&mut self, index: ShardIndex, event: ShardEvent) {
-        let Some(Some(shard)) = self.shards.get(index.as_usize()) else {
-            return;
-        };
-        let (id, fence) = (&shard.id, shard.fence);
-        self.counters.failed_hooks +=
-            super::settle::hook(self.observer.as_mut(), |observer| observer.shard(id, fence, event));
     }
 }

@@ -1,9 +1,8 @@
 //! Back up: from a handler's answer to the ledger.
 //!
-//! What a record owes (outputs, a dead letter, a parked copy) is durable before the record completes: a crash
-//! repeats it and never loses it. Hooks are told before the outcome is charged.
+//! What a record owes is durable before the record completes ([`super::owed`]): a crash repeats it and never loses it.
+//! Hooks are told before the outcome is charged.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,26 +11,14 @@ use keyweir_core::{Attempt, LaneId, Next, Route, UnixMillis};
 use tokio::time::Instant;
 
 use super::calls::Ending;
-use super::desk::{Job, WriteFailure, Written};
+use super::desk::Job;
 use super::dispatch::{Answer, Cargo, Work, backoff};
 use super::shard::Phase;
 use super::task::Ticket;
 use super::timers::Due;
 use super::{Departed, Fate, LastFailure, Pump};
 use crate::outcome::{Failure, Outcome, PANICKED, TIMEOUT, Verdict};
-use crate::ports::{Aside, Handler, Observer, Reader, RecordEvent};
-
-/// How long a failed write waits before it is tried again.
-pub(super) const WRITE_AGAIN: Duration = Duration::from_secs(1);
-
-/// Calls a hook; gives how many panicked.
-pub(super) fn hook(observer: Option<&mut Box<dyn Observer>>, call: impl FnOnce(&mut dyn Observer)) -> u64 {
-    let Some(observer) = observer else {
-        return 0;
-    };
-    let outcome = catch_unwind(AssertUnwindSafe(|| call(observer.as_mut())));
-    u64::from(outcome.is_err())
-}
+use crate::ports::{Handler, Reader};
 
 impl<R, H, F, L> Pump<R, H, F, L>
 where
@@ -111,9 +98,7 @@ where
     /// What becomes of one record.
     #[inline]
     fn judge(&mut self, lane: LaneId, route: Route, outcome: Outcome) {
-        if self.observer.is_some() {
-            self.observe_end(lane, Some(&outcome.verdict));
-        }
+        self.observe_end(lane, Some(&outcome.verdict));
         match outcome.verdict {
             Verdict::Done => {
                 self.gates[usize::from(route)].answered();
@@ -273,32 +258,6 @@ where
         }
     }
 
-    pub(super) fn observe_end(&mut self, lane: LaneId, verdict: Option<&Verdict>) {
-        if self.observer.is_none() {
-            return;
-        }
-        let Some(task) = self.lanes.head(lane) else {
-            return;
-        };
-        let (record, attempt) = (task.record.clone(), task.attempt());
-        let key = self.lanes.key(lane).map(<[u8]>::to_vec);
-        self.observe(&record, key.as_deref(), RecordEvent::Ended(attempt, verdict));
-    }
-
-    pub(super) fn observe_aside(&mut self, lane: LaneId, aside: Aside) {
-        if self.observer.is_some()
-            && let Some(task) = self.lanes.head(lane)
-        {
-            let record = task.record.clone();
-            let key = self.lanes.key(lane).map(<[u8]>::to_vec);
-            self.observe(&record, key.as_deref(), RecordEvent::SetAside(aside));
-        }
-    }
-
-    pub(super) fn observe_tick(&mut self) {
-        self.counters.failed_hooks += hook(self.observer.as_mut(), |observer| observer.tick());
-    }
-
     /// Cancels calls whose time is over; each is a failed attempt.
     pub(super) fn end_overdue(&mut self) {
         let now = self.now;
@@ -317,7 +276,7 @@ where
                 Due::Attempt => {
                     self.lanes.resume(lane);
                 }
-                Due::Write => self.write_again(lane),
+                Due::Write(write) => self.write(lane, write),
             }
         }
     }
@@ -326,8 +285,9 @@ where
         let mut jobs = std::mem::take(&mut self.jobs);
         for job in jobs.drain(..) {
             match job {
-                Job::Wrote { lane, what, failure } => self.wrote(lane, what, failure),
-                Job::Forgot { failure } => self.note_write("parked", failure),
+                Job::Wrote { lane, write, failure } => self.wrote(lane, write, failure),
+                Job::Forgot { failure: Some(failure) } => self.write_failed(failure),
+                Job::Forgot { failure: None } => self.recovered("parked"),
                 Job::Learned { tenure, ended, found } => self.learned(tenure, ended, found),
                 Job::NextBehind { tenure, key, done, found } => self.next_behind(tenure, key, done, found),
                 Job::Saved { saved, failure } => self.saved(saved, failure),
@@ -336,60 +296,6 @@ where
             }
         }
         self.jobs = jobs;
-    }
-
-    fn wrote(&mut self, lane: LaneId, what: Written, failure: Option<WriteFailure>) {
-        self.writing -= 1;
-        if let Some(failure) = failure {
-            self.note_write("", Some(failure));
-            self.timers.add(self.now + WRITE_AGAIN, lane, Due::Write);
-            return;
-        }
-        let Some(owed) = self.owed.remove(&lane) else {
-            // Its shard was taken away while it was written: the next owner does it again.
-            return;
-        };
-        self.recovered(&owed.about());
-        let parked = match owed {
-            super::exhausted::Owed::Parked(copy) => Some(copy),
-            _ => None,
-        };
-        match what {
-            Written::Outputs(count) => self.counters.outputs += count as u64,
-            Written::DeadLetter => {
-                self.counters.dead_lettered += 1;
-                self.observe_aside(lane, Aside::DeadLettered);
-            }
-            Written::Parked => {
-                self.counters.parked += 1;
-                self.observe_aside(lane, Aside::Parked);
-                self.note_parked_anew(lane);
-            }
-        }
-        let blocks = parked.and_then(|copy| self.block(lane, *copy));
-        self.executing(lane, -1);
-        self.finish(lane);
-        if let Some((index, key)) = blocks {
-            self.look_behind_held(index, &key);
-        }
-    }
-
-    fn note_parked_anew(&mut self, lane: LaneId) {
-        if let Some(task) = self.lanes.head(lane)
-            && task.ticket == Ticket::Replayed
-        {
-            self.parked_anew.insert((task.record.shard, task.record.offset));
-        }
-    }
-
-    fn note_write(&mut self, about: &str, failure: Option<WriteFailure>) {
-        match failure {
-            Some(failure) => {
-                self.counters.failed_writes += 1;
-                self.trouble(&failure.about, failure.reason, failure.text);
-            }
-            None => self.recovered(about),
-        }
     }
 
     /// Now, as the pump counts it.

@@ -43,6 +43,8 @@ pub(super) struct Shard {
     pub(super) executing: usize,
     /// Something changed that the last taken checkpoint does not say.
     pub(super) dirty_since: Option<Instant>,
+    /// Since when its checkpoints have been refused; `None` = the last one was saved.
+    pub(super) refused_since: Option<Instant>,
     pub(super) durable: Offset,
     /// Records that execute at an earlier owner.
     pub(super) elsewhere: BTreeMap<Offset, Held>,
@@ -101,6 +103,7 @@ impl Shard {
             recalling: Recalling::default(),
             executing: 0,
             dirty_since: None,
+            refused_since: None,
             durable: checkpoint.frontier,
             elsewhere: BTreeMap::new(),
             blocked: HashMap::new(),

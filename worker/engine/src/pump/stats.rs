@@ -205,7 +205,7 @@ where
         troubles.sort_by(|one, other| one.about.cmp(&other.about));
         let snapshot = Snapshot {
             activity: self.activity,
-            counters: self.counters,
+            counters: Counters { failed_hooks: self.hooks.failed(), ..self.counters },
             handler_time: self.handler_time,
             checkpoint_time: self.checkpoint_time,
             concurrency: self.limits.concurrency,

@@ -19,12 +19,14 @@ where
     F: Future<Output = super::Answer>,
     L: Fn(Arc<H>, super::Work) -> F,
 {
-    /// Whether the source is read now: the budget's high mark stops the taking, and nothing else for long.
+    /// Whether the source is read now: the budget's high mark stops the taking, and a place for checkpoints that is away
+    /// for long, since all that is done meanwhile would be done again after a crash.
     pub(super) fn takes(&self) -> bool {
         self.activity == Activity::Running
             && self.drain_until.is_none()
             && self.budget.intake() == keyweir_core::Intake::Take
             && self.lanes.keys() < self.limits.keys
+            && !self.refused_for_long
     }
 
     pub(super) fn take(&mut self, intake: Intake) {
@@ -112,7 +114,7 @@ where
     /// Reads a record and puts it behind its key.
     #[inline]
     pub(super) fn queue(&mut self, stream: u16, ticket: Ticket, failed: u32, record: Record) {
-        if self.reading.is_plain() && self.observer.is_none() {
+        if self.reading.is_plain() && !self.hooks.are_there() {
             let spot = self.lanes.find(self.reading.lane(stream, &record, record.key()));
             if self.lanes.spills(&spot)
                 && let Ticket::Charged(seq) = ticket
@@ -243,24 +245,6 @@ where
         } else {
             self.recovered(&about);
         }
-    }
-
-    /// Tells the hooks of a step in a record's life; a hook that panics is counted.
-    #[inline]
-    pub(super) fn observe(&mut self, record: &Record, key: Option<&[u8]>, event: RecordEvent<'_>) {
-        if self.observer.is_some() {
-            self.observe_record(record, key, event);
-        }
-    }
-
-    fn observe_record(&mut self, record: &Record, key: Option<&[u8]>, event: RecordEvent<'_>) {
-        let Some(Some(shard)) = self.shards.get(record.shard.as_usize()) else {
-            return;
-        };
-        let (id, fence) = (&shard.id, shard.fence);
-        self.counters.failed_hooks += super::settle::hook(self.observer.as_mut(), |observer| {
-            observer.record(id, fence, key, record, event);
-        });
     }
 
     /// What trouble with reading is about.

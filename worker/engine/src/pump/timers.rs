@@ -6,13 +6,15 @@ use std::collections::BinaryHeap;
 use keyweir_core::LaneId;
 use tokio::time::Instant;
 
+use super::owed::WriteId;
+
 /// What becomes due for a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
     /// Its head may be tried again.
     Attempt,
-    /// What its head owes is written again.
-    Write,
+    /// What its head owes is written again, if it still owes that.
+    Write(WriteId),
 }
 
 /// What is due later, by time.

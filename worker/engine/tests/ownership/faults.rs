@@ -261,6 +261,30 @@ async fn a_source_that_is_away_delays_and_loses_nothing() {
     fleet.settled(Duration::from_secs(20)).await;
 }
 
+/// U10: a listing that fails keeps nobody from working; it is tried again, ever more seldom, and then finds what is new.
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_fails_is_tried_again_and_moves_nothing() {
+    let mut fleet = Fleet::new(4);
+    let members = [fleet.join(), fleet.join()];
+    fleet.settled(SOON).await;
+    fleet.truth.reset();
+    let before = fleet.log.listings();
+    fleet.log.set_unreachable(true);
+    fleet.log.create("orders", 10);
+    sleep(Duration::from_secs(360)).await;
+    let tries = fleet.log.listings() - before;
+    // For five minutes, by both, at least every fifteen seconds.
+    assert!((2 * 20..2 * 40).contains(&tries), "{tries} tries");
+    assert_eq!(fleet.truth.facts().moved.len(), 0);
+    assert_eq!(fleet.truth.loads(), members.map(|member| (member, 2)).into());
+    let hindrance = fleet.member(members[0]).status.borrow().hindrance.clone();
+    assert_eq!(hindrance.map(|hindrance| hindrance.reason), Some("Timeout"));
+    fleet.log.set_unreachable(false);
+    sleep(Duration::from_secs(16)).await;
+    fleet.settled(SOON).await;
+    assert_eq!(fleet.truth.facts().active.len(), 10);
+}
+
 /// What else changes meanwhile does not make it go well.
 #[tokio::test(start_paused = true)]
 async fn a_hindrance_is_told_until_that_very_thing_goes_well() {

@@ -284,3 +284,18 @@ async fn order_by_partition_and_records_without_order_survive_a_move() {
         assert_eq!(works.repeats(), 0, "{ordering}");
     }
 }
+
+/// What outlasts the drain time of a member that leaves is cancelled there before anybody else may begin with it.
+#[tokio::test(start_paused = true)]
+async fn what_outlasts_the_drain_time_is_in_no_two_hands() {
+    let mut works = Works::new(1, as_said);
+    works.drain.send_replace(Duration::from_secs(2));
+    let first = works.start_ready().await;
+    works.start_ready().await;
+    let long = works.send(0, Some("slow"), "25");
+    sleep(Duration::from_secs(1)).await;
+    works.stop(first).await;
+    works.all_done(Duration::from_secs(60)).await;
+    works.check();
+    assert_eq!(works.oracle.begun(&orders(0), long), 2, "once here, and once more at the next owner");
+}

@@ -130,7 +130,7 @@ impl Works {
             reader: self.log.reader(),
             handlers: vec![Arc::new(self.handler(process))],
             ports: ports.clone(),
-            observer: Some(Box::new(self.oracle.of_process(process))),
+            observers: vec![Box::new(self.oracle.of_process(process))],
             fixed: Arc::new(fixed),
             live: self.live.clone(),
             cpus: 1,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use keyweir_core::checkpoint::Checkpoint;
 use keyweir_core::{Fence, Offset};
 use keyweir_engine::Outcome;
-use keyweir_engine::pump::{Allowance, Command, DispatchLimit};
+use keyweir_engine::pump::{Allowance, DispatchLimit};
 use keyweir_engine::testing::fakes::FnHandler;
 use tokio::time::{Instant, sleep};
 
@@ -84,7 +84,7 @@ async fn a_probe_that_goes_with_its_shard_does_not_close_the_handler_for_good() 
     while calls.load(Ordering::Relaxed) < 2 {
         sleep(Duration::from_millis(10)).await;
     }
-    worker.pump.send(Command::Abandon).await.expect("the pump runs");
+    worker.pump.abandon().await.expect("the pump runs");
     worker.own(bench.shard(), Checkpoint::new(Fence::new(1, 2), Offset(0))).await;
     worker.completed(1).await;
     worker.stop().await;

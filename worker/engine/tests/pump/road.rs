@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use keyweir_contract::handler::Output as OutputConfig;
 use keyweir_contract::policy::ExhaustedAction;
-use keyweir_core::{Fence, Offset, ShardId};
-use keyweir_engine::ports::{BatchLimits, Observer, ParkedStore as _, RecordEvent, Request, ShardEvent};
+use keyweir_core::Offset;
+use keyweir_engine::ports::{BatchLimits, ParkedStore as _, Request};
 use keyweir_engine::pump::Activity;
 use keyweir_engine::testing::fakes::FnHandler;
-use keyweir_engine::{NewRecord, Outcome, Output, Record, Verdict};
+use keyweir_engine::{NewRecord, Outcome, Output, Verdict};
 use tokio::time::Instant;
 
 use super::{Bench, delay, failure};
@@ -434,36 +434,4 @@ async fn a_crash_during_an_attempt_charges_nothing() {
     worker.completed(1).await;
     assert_eq!(asked.of("long")[0].0, 1);
     worker.stop().await;
-}
-
-/// Hooks of somebody who has made a mistake.
-struct Clumsy;
-
-impl Observer for Clumsy {
-    fn record(&mut self, _: &Arc<ShardId>, _: Fence, _: Option<&[u8]>, _: &Record, _: RecordEvent<'_>) {
-        panic!("no hook at all");
-    }
-
-    fn shard(&mut self, _: &Arc<ShardId>, _: Fence, _: ShardEvent) {
-        panic!("no hook at all");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hook_that_panics_costs_no_record_anything() {
-    let mut bench = bench();
-    bench.observer = |_| Box::new(Clumsy);
-    for (key, value) in [("a", "bad"), ("a", "good"), ("b", "good")] {
-        bench.send(key, value);
-    }
-    let asked = Asked::new();
-    let answer = |value: &str, _| match value {
-        "bad" => Outcome::reject("Broken", "never"),
-        _ => Outcome::DONE,
-    };
-    let worker = bench.start(asked.handler(answer));
-    worker.completed(3).await;
-    let counters = worker.stop().await.last.counters;
-    assert_eq!((counters.attempts, counters.dead_lettered), (3, 1));
-    assert!(counters.failed_hooks >= 9, "each is counted: {}", counters.failed_hooks);
 }

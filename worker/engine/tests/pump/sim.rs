@@ -114,7 +114,12 @@ impl Sim {
     }
 
     async fn tune(&mut self) {
-        self.bench.live.execution.concurrency = Concurrency::Fixed(1 + self.dice.below(16) as u32);
+        let execution = &mut self.bench.live.execution;
+        execution.concurrency = Concurrency::Fixed(1 + self.dice.below(16) as u32);
+        execution.limits.records = 10 + self.dice.below(50);
+        execution.limits.keys = 1 + self.dice.below(20);
+        // So that lanes spill often.
+        execution.limits.records_per_key = 1 + self.dice.below(3);
         if let Some(worker) = &self.worker {
             let _ = worker.pump.send(Command::Tune(Box::new(self.bench.live.clone()))).await;
         }

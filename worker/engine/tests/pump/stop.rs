@@ -279,7 +279,7 @@ async fn a_shard_is_told_of_in_order_and_released_after_its_last_record() {
         let bench = Bench::new();
         bench.send("k", "v");
         let told = Told::default();
-        let worker = bench.start_observed(delay(Duration::from_secs(2)), Box::new(told.clone()));
+        let worker = bench.start_observed(delay(Duration::from_secs(2)), vec![Box::new(told.clone())]);
         worker.own(bench.shard(), Checkpoint::new(Fence::new(1, 1), Offset(0))).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         worker.pump.release(bench.shard(), mode).await.expect("the pump runs");

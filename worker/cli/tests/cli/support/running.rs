@@ -97,6 +97,12 @@ impl Running {
         self.object(name)?[field].as_u64()
     }
 
+    /// The value of a metric, named with its labels; `None` = there is none.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let (_, metrics) = self.get("/metrics");
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     /// Waits until a number of an object has come to that.
     #[track_caller]
     pub(crate) fn reach(&mut self, name: &str, field: &str, count: u64) {

@@ -47,7 +47,7 @@ pub async fn a_backlog_comes_back_in_order<L: LogUnderTest>(name: &str, log: &L)
             recall: Some(Arc::new(log.recall())),
             notices: Default::default(),
         },
-        observer: Some(Box::new(oracle.clone())),
+        observers: vec![Box::new(oracle.clone())],
         fixed: Arc::new(fixed(&topic)),
         live,
         cpus: 1,

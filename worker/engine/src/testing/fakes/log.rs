@@ -31,6 +31,7 @@ struct State {
     shards: BTreeMap<ShardId, Partition>,
     mirrors: HashMap<ShardId, MirrorState>,
     unreachable: bool,
+    listings: u64,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +81,11 @@ impl MemoryLog {
         lock(&self.state).unreachable = unreachable;
     }
 
+    /// How often somebody has asked for its shards so far.
+    pub fn listings(&self) -> u64 {
+        lock(&self.state).listings
+    }
+
     /// Sets what `mirrored` answers: somebody's reset, say.
     pub fn set_mirror(&self, shard: ShardId, mirror: MirrorState) {
         lock(&self.state).mirrors.insert(shard, mirror);
@@ -117,7 +123,11 @@ impl MemoryLog {
 
 impl Source for MemoryLog {
     fn shards(&self) -> BoxFuture<'_, Result<Vec<ShardId>, SourceError>> {
-        async { self.check().map(|()| lock(&self.state).shards.keys().cloned().collect()) }.boxed()
+        async {
+            lock(&self.state).listings += 1;
+            self.check().map(|()| lock(&self.state).shards.keys().cloned().collect())
+        }
+        .boxed()
     }
 
     fn resolve<'a>(&'a self, shard: &'a ShardId, at: StartAt) -> BoxFuture<'a, Result<Offset, SourceError>> {

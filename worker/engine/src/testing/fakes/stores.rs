@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Error, ErrorKind};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -80,23 +81,33 @@ impl CheckpointStore for MemoryCheckpoints {
 pub struct MemoryProducer {
     log: MemoryLog,
     fail: Arc<Mutex<bool>>,
+    latency: Arc<Mutex<Duration>>,
 }
 
 impl MemoryProducer {
     /// Writes to that log.
     pub fn new(log: MemoryLog) -> Self {
-        Self { log, fail: Arc::default() }
+        Self { log, fail: Arc::default(), latency: Arc::default() }
     }
 
     /// Makes writes fail, or work again.
     pub fn set_failing(&self, fail: bool) {
         *lock(&self.fail) = fail;
     }
+
+    /// How long a write takes that begins from now on.
+    pub fn set_latency(&self, latency: Duration) {
+        *lock(&self.latency) = latency;
+    }
 }
 
 impl Producer for MemoryProducer {
     fn produce<'a>(&'a self, topic: &'a str, record: NewRecord) -> BoxFuture<'a, Result<(), ProduceError>> {
         async move {
+            let latency = *lock(&self.latency);
+            if !latency.is_zero() {
+                tokio::time::sleep(latency).await;
+            }
             if *lock(&self.fail) {
                 let source = Box::new(Error::from(ErrorKind::TimedOut));
                 return Err(ProduceError::Unreachable { topic: topic.to_owned(), source });
