@@ -46,6 +46,14 @@ impl Reader for AnyReader {
         }
     }
 
+    fn expect(&mut self, shard: ShardIndex, log: &str) {
+        match self {
+            Self::Kafka(reader) => reader.expect(shard, log),
+            Self::Embedded(reader) => reader.expect(shard, log),
+            Self::Etcd(reader) => reader.expect(shard, log),
+        }
+    }
+
     fn remind(&mut self, shard: ShardIndex, notes: &[u8]) {
         match self {
             Self::Kafka(reader) => reader.remind(shard, notes),

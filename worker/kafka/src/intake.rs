@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-use keyweir_core::{Offset, ShardId, ShardIndex};
+use keyweir_core::ShardIndex;
 use keyweir_engine::Arena;
 use keyweir_engine::ports::{Batch, Intake};
 use rdkafka::consumer::BaseConsumer;
@@ -28,7 +28,7 @@ use crate::describe::Describer;
 use crate::error;
 use crate::fetch::{Fetched, Fetcher, Waker};
 use crate::record::record;
-use crate::slots::{Reading, Slot, Slots};
+use crate::slots::{Opening, Reading, Slot, Slots};
 use trouble::{Health, Note};
 
 /// Most records of one batch.
@@ -38,7 +38,7 @@ const WAIT: Duration = Duration::from_millis(100);
 
 /// What the reader wants. Each is applied in order, before anything else is taken.
 pub(crate) enum Command {
-    Open(ShardIndex, ShardId, Offset),
+    Open(Opening),
     Close(ShardIndex),
     Pause(ShardIndex),
     Resume(ShardIndex),
@@ -158,7 +158,7 @@ impl IntakeLoop {
             };
             self.applied += 1;
             let (shard, done) = match command {
-                Command::Open(shard, id, from) => (shard, self.slots.open(&self.fetcher, shard, id, from.0)),
+                Command::Open(opening) => (opening.shard, self.slots.open(&self.fetcher, opening)),
                 Command::Close(shard) => {
                     self.slots.close(&self.fetcher, shard);
                     (shard, Ok(()))

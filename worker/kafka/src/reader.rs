@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::config::{ConfigError, Connection};
 use crate::fetch::Waker;
 use crate::intake::{Command, IntakeLoop, Item};
+use crate::slots::Opening;
 
 /// Batches on their way to the engine.
 const BATCHES: usize = 4;
@@ -31,6 +32,8 @@ pub struct KafkaReader {
     opened: Vec<Option<u64>>,
     /// The last command that opened or closed: what was taken after it needs no sifting.
     changed: u64,
+    /// The log of the shard that is opened next.
+    expected: Option<(ShardIndex, String)>,
     waker: Option<Waker>,
     thread: Option<JoinHandle<()>>,
 }
@@ -55,6 +58,7 @@ impl KafkaReader {
             items,
             opened: Vec::new(),
             changed: 0,
+            expected: None,
             waker: Some(waker),
             thread: Some(thread),
         })
@@ -110,8 +114,13 @@ fn is_empty(batch: &Batch) -> bool {
 }
 
 impl Reader for KafkaReader {
+    fn expect(&mut self, shard: ShardIndex, log: &str) {
+        self.expected = Some((shard, log.to_owned()));
+    }
+
     fn open(&mut self, shard: ShardIndex, id: &ShardId, from: Offset) {
-        self.send(Command::Open(shard, id.clone(), from));
+        let log = self.expected.take().filter(|(of, _)| *of == shard).map(|(_, log)| log);
+        self.send(Command::Open(Opening { shard, id: id.clone(), from: from.0, log }));
         self.set_opened(shard, Some(self.sent));
     }
 

@@ -25,6 +25,15 @@ pub(crate) enum Reading {
     Held,
 }
 
+/// A partition to be read.
+pub(crate) struct Opening {
+    pub(crate) shard: ShardIndex,
+    pub(crate) id: ShardId,
+    pub(crate) from: i64,
+    /// The id of the topic that its position is of, where that is known.
+    pub(crate) log: Option<String>,
+}
+
 /// One open partition.
 pub(crate) struct Slot {
     pub(crate) shard: ShardIndex,
@@ -37,8 +46,10 @@ pub(crate) struct Slot {
     pub(crate) heard: bool,
     /// The stable word of the trouble that was reported and is not over.
     pub(crate) trouble: Option<&'static str>,
-    /// The topic's id, from the first answer after it was opened.
+    /// The topic's id, as it was opened or from the first answer since.
     pub(crate) topic_id: Option<String>,
+    /// A broker has said that the topic has this id.
+    pub(crate) is_known: bool,
     topic: usize,
 }
 
@@ -56,7 +67,7 @@ impl Slot {
 
     /// Nothing came since it was started, or something stands in its way: worth a question soon.
     fn is_in_trouble(&self) -> bool {
-        let is_stuck = !self.heard || self.trouble.is_some() || self.topic_id.is_none();
+        let is_stuck = !self.heard || self.trouble.is_some() || !self.is_known;
         self.reading == Reading::Unsure || (self.is_started() && is_stuck)
     }
 
@@ -133,9 +144,7 @@ impl Slots {
     pub(crate) fn open(
         &mut self,
         fetcher: &Fetcher,
-        shard: ShardIndex,
-        id: ShardId,
-        from: i64,
+        Opening { shard, id, from, log }: Opening,
     ) -> Result<(), KafkaError> {
         self.close(fetcher, shard);
         let topic = self.topic(fetcher, &id)?;
@@ -146,7 +155,8 @@ impl Slots {
             reading: Reading::On,
             heard: false,
             trouble: None,
-            topic_id: None,
+            topic_id: log,
+            is_known: false,
             topic,
         };
         let by_partition = &mut self.topics[topic].by_partition;

@@ -60,6 +60,12 @@ pub trait Reader: Send + 'static {
     /// Goes on where `pause` stopped.
     fn resume(&mut self, shard: ShardIndex);
 
+    /// Which log a shard's offsets are of, where that has an id: of another one nothing may arrive for long, and it is
+    /// told as [`SourceError::MadeAnew`]. Called right before `open`.
+    fn expect(&mut self, shard: ShardIndex, log: &str) {
+        let _ = (shard, log);
+    }
+
     /// Gives back what [`Reader::notes`] gave for the checkpoint at which the shard is opened next. Called right before
     /// `open`, where there is something.
     fn remind(&mut self, shard: ShardIndex, notes: &[u8]) {

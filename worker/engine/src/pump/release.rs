@@ -79,6 +79,10 @@ where
         if !notes.is_empty() {
             self.reader.remind(index, &notes);
         }
+        let log = self.shard(index).and_then(|shard| shard.log().map(str::to_owned));
+        if let Some(log) = log {
+            self.reader.expect(index, &log);
+        }
         self.reader.open(index, id, from);
     }
 

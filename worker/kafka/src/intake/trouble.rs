@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{IntakeLoop, MOST, WAIT, client};
 use crate::context::Context;
-use crate::describe::{Described, Describer};
+use crate::describe::{Described, Describer, NO_ID};
 use crate::error::{self, Trouble, trouble};
 use crate::fetch::Fetcher;
 use crate::slots::{Reading, Slot};
@@ -225,10 +225,11 @@ impl IntakeLoop {
     /// Compares what a broker says of a topic with what is being read of it.
     fn look_up(&mut self, topic: &Described) {
         let mut is_back = false;
+        let found = topic.id.as_ref().filter(|id| *id != NO_ID);
         for shard in self.slots.of_topic(&topic.name) {
             let Some(slot) = self.slots.get(shard) else { continue };
             let is_there = (slot.id.index as usize) < topic.partitions;
-            let is_another = slot.topic_id.is_some() && topic.id.is_some() && slot.topic_id != topic.id;
+            let is_another = slot.topic_id.is_some() && found.is_some() && slot.topic_id.as_ref() != found;
             match topic.error {
                 // One that was held because its log is too short is told why it is.
                 None if is_another => {
@@ -239,7 +240,11 @@ impl IntakeLoop {
                 Some(_) => {}
                 None if !is_there => self.failed(shard, RDKafkaErrorCode::UnknownPartition),
                 None => {
-                    slot.topic_id.clone_from(&topic.id);
+                    slot.is_known = true;
+                    // A broker that is too old to know ids takes none away.
+                    if let Some(found) = found {
+                        slot.topic_id.get_or_insert_with(|| found.clone());
+                    }
                     if slot.reading == Reading::Unsure {
                         is_back = true;
                         self.start(shard, Reading::On);

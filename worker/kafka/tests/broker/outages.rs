@@ -12,7 +12,7 @@ use keyweir_e2e::parts;
 use keyweir_engine::ports::{Reader, Source, SourceError};
 use keyweir_kafka::{Connection, KafkaSource, Mirroring};
 
-use super::reading::{Reading, endpoint, source};
+use super::reading::{Reading, endpoint, eventually, source};
 
 fn records(range: std::ops::Range<usize>) -> Vec<Record> {
     range.map(|n| Record::new(&format!("k{}", n % 7), &n.to_string())).collect()
@@ -110,6 +110,28 @@ async fn a_topic_made_anew_is_held_until_it_is_opened_anew() {
         reading.open(&topic, 0, 0);
         reading.until_records(150).await;
     }
+}
+
+/// Between the look at a checkpoint and the first look of the reader, too.
+#[tokio::test]
+async fn a_topic_made_anew_before_its_first_look_is_held() {
+    let kafka = parts::kafka().unwrap();
+    let topic = kafka.unique_topic("anew", 1).unwrap();
+    let source = source(kafka.bootstrap(), &topic, "anew");
+    let known = eventually(|| source.identity(&topic), Result::is_ok).await.unwrap().stream.unwrap();
+    kafka.delete_topic(&topic).unwrap();
+    let again = || kafka.create_topic(&topic, 1, &[]).is_ok();
+    keyweir_e2e::wait::until("the topic made anew", super::reading::SOON, again).unwrap();
+    let mut reading = Reading::at(kafka.bootstrap());
+    reading.reader.expect(ShardIndex(0), &known);
+    reading.open(&topic, 0, 0);
+    reading.until_said(Some(0), "TopicMadeAnew").await;
+    kafka.produce(&topic, &records(0..20)).unwrap();
+    reading.for_a_while(Duration::from_secs(1)).await;
+    assert_eq!(reading.records.len(), 0, "records of the new topic at an old position");
+    // What expects nothing takes the topic as it is.
+    reading.open(&topic, 0, 0);
+    reading.until_records(20).await;
 }
 
 /// Somebody with a password in a file of its own.
