@@ -199,6 +199,7 @@ impl Resolved {
             frontier: self.checkpoint.frontier,
             fence: self.checkpoint.fence,
             sequence: self.checkpoint.sequence,
+            log: self.checkpoint.stream_id.clone(),
         }
     }
 }

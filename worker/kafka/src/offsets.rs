@@ -88,20 +88,22 @@ pub(crate) fn committed(client: &ColdClient, shards: &[ShardId]) -> KafkaResult<
     for shard in shards {
         list.add_partition(&shard.stream, partition(shard));
     }
-    let found = of_coordinator(|| client.committed_offsets(list.clone(), CALL_TIMEOUT))?;
-    shards
-        .iter()
-        .map(|shard| {
-            let Some(found) = found.find_partition(&shard.stream, partition(shard)) else { return Ok(None) };
-            found.error()?;
-            Ok(match found.offset() {
-                KafkaOffset::Offset(offset) => {
-                    Some(Committed { offset: Offset(offset), metadata: found.metadata().to_owned() })
-                }
-                _ => None,
-            })
-        })
-        .collect()
+    of_coordinator(|| {
+        let found = client.committed_offsets(list.clone(), CALL_TIMEOUT)?;
+        // What a coordinator on its way answers may stand beside each partition.
+        shards.iter().map(|shard| committed_of(&found, shard)).collect()
+    })
+}
+
+fn committed_of(found: &TopicPartitionList, shard: &ShardId) -> KafkaResult<Option<Committed>> {
+    let Some(found) = found.find_partition(&shard.stream, partition(shard)) else { return Ok(None) };
+    found.error()?;
+    Ok(match found.offset() {
+        KafkaOffset::Offset(offset) => {
+            Some(Committed { offset: Offset(offset), metadata: found.metadata().to_owned() })
+        }
+        _ => None,
+    })
 }
 
 /// Commits offsets with their metadata; durable when it returns. An offset of a partition that is gone is left out

@@ -3,6 +3,8 @@
 //! Says which partitions there are, where they begin and end, and keeps the group's offset as a mirror. Never
 //! joins the group, never reads a record. Up: [`Source`].
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -96,8 +98,15 @@ impl KafkaSource {
         let asked: Vec<ShardId> = mirrors.iter().map(|mirror| mirror.shard.clone()).collect();
         let what = format!("group {}", self.cold.group());
         let found = self.cold.call(what.clone(), move |client| offsets::committed(client, &asked)).await?;
+        let absent = mirrors.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let anew = self.made_anew(absent.map(|(mirror, _)| mirror)).await?;
         let mut offsets = Vec::with_capacity(mirrors.len());
         for (mirror, found) in mirrors.into_iter().zip(found) {
+            if found.is_none() && anew.contains(&mirror.shard.stream) {
+                tracing::warn!(shard = %mirror.shard, frontier = %mirror.frontier,
+                    "the topic was made anew: a frontier of the old one is not shown");
+                continue;
+            }
             if let Some(reset) = found.filter(|found| is_untaken(found, mirror.frontier)) {
                 tracing::warn!(shard = %mirror.shard, offset = %reset.offset,
                     "the group offset was reset and is not mirrored until the reset is taken");
@@ -107,6 +116,24 @@ impl KafkaSource {
             offsets.push((mirror.shard, Committed { offset: mirror.frontier, metadata: mark.to_string() }));
         }
         self.commit(what, offsets).await
+    }
+
+    /// Which of these topics are others than those whose frontiers are to be shown. Asked where the group has no offset:
+    /// brokers forget it with the topic.
+    async fn made_anew<'a>(
+        &self,
+        mirrors: impl Iterator<Item = &'a Mirror>,
+    ) -> Result<HashSet<Arc<str>>, SourceError> {
+        let logs: HashMap<Arc<str>, String> = mirrors
+            .filter_map(|mirror| Some((Arc::clone(&mirror.shard.stream), mirror.log.clone()?)))
+            .collect();
+        let mut anew = HashSet::new();
+        for (topic, log) in logs {
+            if self.identity(&topic).await?.stream.is_some_and(|found| found != log) {
+                anew.insert(topic);
+            }
+        }
+        Ok(anew)
     }
 
     async fn commit(&self, what: String, offsets: Vec<(ShardId, Committed)>) -> Result<(), SourceError> {

@@ -35,6 +35,8 @@ pub struct Mirror {
     pub fence: Fence,
     /// The checkpoint's sequence number.
     pub sequence: u64,
+    /// Which log the frontier is of, where that has an id.
+    pub log: Option<String>,
 }
 
 /// What was found at the place that other tools read and write.
@@ -87,7 +89,8 @@ pub trait Source: Send + Sync + 'static {
     fn mirrored<'a>(&'a self, shards: &'a [ShardId]) -> BoxFuture<'a, Result<Vec<MirrorState>, SourceError>>;
 
     /// Shows durable frontiers to other tools. Called after the checkpoint is durable, never before. Somebody's reset
-    /// is left as it is, except by the mirror that stands exactly there: the one that follows when it was taken.
+    /// is left as it is, except by the mirror that stands exactly there: the one that follows when it was taken. A frontier
+    /// of a log that was made anew meanwhile is not shown in the new one.
     fn mirror(&self, mirrors: Vec<Mirror>) -> BoxFuture<'_, Result<(), SourceError>>;
 
     /// Identity of the cluster and of one stream in it, kept with checkpoints so that a foreign one is refused.

@@ -1,10 +1,11 @@
 //! When frontiers become durable, and what follows: mirrors, releases, fencing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use keyweir_core::ShardIndex;
+use keyweir_core::{ShardId, ShardIndex};
 use tokio::time::Instant;
 
 use super::Pump;
@@ -19,6 +20,25 @@ const ABOUT: &str = "checkpoints";
 
 /// How long checkpoints may be refused until nothing more is read.
 const REFUSED_FOR_LONG: Duration = Duration::from_secs(30);
+
+/// How long after a frontier could not be shown it is tried again.
+const MIRROR_AGAIN: Duration = Duration::from_secs(5);
+
+/// Durable frontiers that are to be shown.
+#[derive(Default)]
+pub(super) struct Mirrors {
+    pub(super) under_way: bool,
+    /// The newest of each shard that was not shown yet.
+    waiting: BTreeMap<ShardId, Waiting>,
+    /// Those that could not be shown are not tried again before.
+    again: Option<Instant>,
+}
+
+struct Waiting {
+    mirror: Mirror,
+    /// It was not tried yet.
+    is_first: bool,
+}
 
 /// How many bytes of sources' notes are saved a second, in the long run.
 const NOTES_PER_SECOND: u32 = 256 * 1024;
@@ -60,6 +80,7 @@ where
                 frontier: checkpoint.frontier,
                 fence: checkpoint.fence,
                 sequence: checkpoint.sequence,
+                log: checkpoint.stream_id.clone(),
             };
             saved.push(SavedShard {
                 shard: ShardIndex(index as u32),
@@ -162,12 +183,9 @@ where
                 self.closed(index);
             }
         }
-        if self.mirroring {
-            // The next save shows a newer frontier; the last one is shown because closing waits for it.
-            self.unmirrored.extend(mirrors);
-        } else {
-            self.mirror(mirrors);
-        }
+        let first = |mirror: Mirror| (mirror.shard.clone(), Waiting { mirror, is_first: true });
+        self.mirrors.waiting.extend(mirrors.into_iter().map(first));
+        self.mirror();
     }
 
     /// The last checkpoint of a released shard is durable.
@@ -186,26 +204,47 @@ where
         self.drop_shard(index);
     }
 
-    fn mirror(&mut self, mirrors: Vec<Mirror>) {
-        if mirrors.is_empty() {
+    /// Shows the newest frontiers that are not shown yet, one write at a time: the last one of an idle shard, too.
+    pub(super) fn mirror(&mut self) {
+        let Mirrors { under_way, waiting, again } = &mut self.mirrors;
+        let pauses = again.is_some_and(|again| self.now < again) && !waiting.values().any(|one| one.is_first);
+        if *under_way || pauses {
             return;
         }
-        self.mirroring = true;
+        let waiting = std::mem::take(waiting).into_values();
+        // Who owns the shard now may have shown more: nothing is tried again for an earlier tenure.
+        let counts = |waiting: &Waiting| waiting.is_first || self.is_owned_under(&waiting.mirror);
+        let shown: Vec<Mirror> = waiting.filter(counts).map(|waiting| waiting.mirror).collect();
+        if shown.is_empty() {
+            return;
+        }
+        self.mirrors.under_way = true;
         let source = Arc::clone(&self.ports.source);
         let job = async move {
-            let failure = source.mirror(mirrors).await.err();
-            Job::Mirrored { failure }
+            let failure = source.mirror(shown.clone()).await.err();
+            Job::Mirrored { shown, failure }
         };
         self.desk.push(job.boxed());
     }
 
-    pub(super) fn mirrored(&mut self, failure: Option<SourceError>) {
-        self.mirroring = false;
+    fn is_owned_under(&self, mirror: &Mirror) -> bool {
+        self.shards_of_now().any(|shard| *shard.id == mirror.shard && shard.fence == mirror.fence)
+    }
+
+    pub(super) fn mirrored(&mut self, shown: Vec<Mirror>, failure: Option<SourceError>) {
+        self.mirrors.under_way = false;
         match failure {
             None => self.recovered("mirror"),
-            Some(error) => self.trouble("mirror", error.reason(), error_chain(&error)),
+            Some(error) => {
+                self.trouble("mirror", error.reason(), error_chain(&error));
+                self.mirrors.again = Some(self.now + MIRROR_AGAIN);
+                for mirror in shown {
+                    // What has become durable meanwhile is newer.
+                    let again = || Waiting { is_first: false, mirror: mirror.clone() };
+                    self.mirrors.waiting.entry(mirror.shard.clone()).or_insert_with(again);
+                }
+            }
         }
-        let waiting = std::mem::take(&mut self.unmirrored);
-        self.mirror(waiting);
+        self.mirror();
     }
 }

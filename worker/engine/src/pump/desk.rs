@@ -17,7 +17,7 @@ use super::command::Fate;
 use super::owed::WriteId;
 use super::recall::Asked;
 use crate::error_chain;
-use crate::ports::{BlockedKey, CheckpointError, ParkedRecord, Recalled, SourceError};
+use crate::ports::{BlockedKey, CheckpointError, Mirror, ParkedRecord, Recalled, SourceError};
 
 /// Work under way beside the calls.
 pub(super) type Desk = FuturesUnordered<BoxFuture<'static, Job>>;
@@ -47,7 +47,7 @@ pub(super) enum Job {
     /// Spilled records were read again, or not.
     Recalled { asked: Asked, found: Result<Recalled, SourceError> },
     /// Frontiers were shown to other tools, or not.
-    Mirrored { failure: Option<SourceError> },
+    Mirrored { shown: Vec<Mirror>, failure: Option<SourceError> },
 }
 
 /// One shard under one fence: what is found out about it means nothing to the next.
@@ -64,7 +64,7 @@ pub(super) struct SavedShard {
     pub(super) frontier: Offset,
     /// It was the shard's last one.
     pub(super) closing: bool,
-    pub(super) mirror: crate::ports::Mirror,
+    pub(super) mirror: Mirror,
 }
 
 /// A write that failed.

@@ -51,6 +51,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use calls::{Calls, Ending};
+use checkpoints::Mirrors;
 pub use command::{Command, Fate, Ownership, PumpEnded, PumpHandle, ReleaseMode, Released, Replay};
 use desk::{Desk, Job};
 use dispatch::{Answer, Cargo, Work};
@@ -69,7 +70,7 @@ use warned::Warned;
 use crate::notices::Notices;
 use crate::outcome::Failure;
 use crate::ports::{
-    CheckpointStore, Handler, Intake, Mirror, Observer, ParkedStore, Producer, Reader, Recall, Source,
+    CheckpointStore, Handler, Intake, Observer, ParkedStore, Producer, Reader, Recall, Source,
 };
 
 /// How often the pump looks after time-outs, checkpoints and its snapshot.
@@ -203,9 +204,7 @@ struct Pump<R, H, F: Future, L> {
     saving: Option<Instant>,
     /// A shard's checkpoints have been refused for long.
     refused_for_long: bool,
-    mirroring: bool,
-    /// Frontiers that became durable while others were being shown.
-    unmirrored: Vec<Mirror>,
+    mirrors: Mirrors,
     save_after: Instant,
     writing: usize,
     owed: Debts,
@@ -281,8 +280,7 @@ where
             unsaved: Vec::new(),
             saving: None,
             refused_for_long: false,
-            mirroring: false,
-            unmirrored: Vec::new(),
+            mirrors: Mirrors::default(),
             save_after: now,
             writing: 0,
             owed: Debts::default(),
@@ -427,6 +425,7 @@ where
         self.advance_releases();
         self.observe_tick();
         self.save_checkpoints();
+        self.mirror();
         if self.ticks.is_multiple_of(4) || self.drain_until.is_some() {
             self.publish_snapshot();
         }

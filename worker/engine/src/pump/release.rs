@@ -278,7 +278,8 @@ where
         let Some(until) = self.drain_until else {
             return false;
         };
-        let empty = self.shards.iter().all(Option::is_none) && self.saving.is_none() && !self.mirroring;
+        let empty =
+            self.shards.iter().all(Option::is_none) && self.saving.is_none() && !self.mirrors.under_way;
         empty || !self.in_time(until + LAST_SAVES)
     }
 

@@ -291,7 +291,7 @@ where
                 Job::Learned { tenure, ended, found } => self.learned(tenure, ended, found),
                 Job::NextBehind { tenure, key, done, found } => self.next_behind(tenure, key, done, found),
                 Job::Saved { saved, failure } => self.saved(saved, failure),
-                Job::Mirrored { failure } => self.mirrored(failure),
+                Job::Mirrored { shown, failure } => self.mirrored(shown, failure),
                 Job::Recalled { asked, found } => self.recalled(asked, found),
             }
         }

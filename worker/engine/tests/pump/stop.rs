@@ -219,6 +219,25 @@ async fn a_full_disk_delays_the_checkpoint_and_nothing_else() {
     worker.stop().await;
 }
 
+/// The last frontier before a shard is idle: nothing newer follows it.
+#[tokio::test(start_paused = true)]
+async fn a_frontier_that_could_not_be_shown_is_shown_when_it_can() {
+    let bench = Bench::new();
+    bench.send("k", "v");
+    let worker = bench.start(FnHandler::new(|_| async { Outcome::DONE }));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    bench.log.set_unreachable(true);
+    bench.send("k", "v");
+    worker.completed(2).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(worker.pump.snapshot().troubles.iter().any(|trouble| trouble.about == "mirror"));
+    bench.log.set_unreachable(false);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(matches!(bench.log.mirror_of(&bench.shard()), MirrorState::Marked { frontier: Offset(2), .. }));
+    assert_eq!(worker.pump.snapshot().troubles, []);
+    worker.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reset_while_it_runs_opens_the_shard_anew_there() {
     let bench = Bench::new();

@@ -6,12 +6,12 @@ use keyweir_core::checkpoint::Checkpoint;
 use keyweir_core::{Fence, Offset, OffsetRange, ShardId};
 use keyweir_e2e::broker::{Broker, BrokerOptions};
 use keyweir_e2e::kafka::{Record, unique};
-use keyweir_e2e::parts;
-use keyweir_engine::ports::{CheckpointStore, Mirror, MirrorState, Source, SourceError};
+use keyweir_e2e::{parts, wait};
+use keyweir_engine::ports::{CheckpointStore, Identity, Mirror, MirrorState, Source, SourceError};
 use keyweir_kafka::GroupCheckpoints;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::reading::{connection, eventually, source};
+use super::reading::{SOON, connection, eventually, source};
 
 fn mirror(topic: &str, index: u32, frontier: i64) -> Mirror {
     Mirror {
@@ -19,6 +19,7 @@ fn mirror(topic: &str, index: u32, frontier: i64) -> Mirror {
         frontier: Offset(frontier),
         fence: Fence::new(2, 31),
         sequence: 7,
+        log: None,
     }
 }
 
@@ -46,6 +47,32 @@ async fn a_mirror_is_read_by_tools_and_a_reset_by_tools_is_seen() {
     let reset = |offset| MirrorState::Reset(Offset(offset));
     assert_eq!(source.mirrored(&shards).await.unwrap(), [reset(1), reset(9), marked(10)]);
     source.mirror(Vec::new()).await.unwrap();
+}
+
+/// Between a mirror and the next one a topic can be deleted and made anew: its offsets mean other records then.
+#[tokio::test]
+async fn a_frontier_of_a_topic_that_was_made_anew_is_not_shown() {
+    let kafka = parts::kafka().unwrap();
+    let topic = kafka.unique_topic("anew", 1).unwrap();
+    let group = unique("anew");
+    let source = source(kafka.bootstrap(), &topic, &group);
+    let shards = eventually(|| source.shards(), Result::is_ok).await.unwrap();
+    let log = eventually(|| source.identity(&topic), Result::is_ok).await.unwrap().stream;
+    let at = |frontier, log: &Option<String>| Mirror { log: log.clone(), ..mirror(&topic, 0, frontier) };
+    source.mirror(vec![at(4, &log)]).await.unwrap();
+    assert!(matches!(source.mirrored(&shards).await.unwrap()[0], MirrorState::Marked { .. }));
+    kafka.delete_topic(&topic).unwrap();
+    wait::until("the topic made anew", SOON, || kafka.create_topic(&topic, 1, &[]).is_ok()).unwrap();
+    let is_other =
+        |found: &Result<Identity, SourceError>| found.as_ref().is_ok_and(|found| found.stream != log);
+    let anew = eventually(|| source.identity(&topic), is_other).await.unwrap().stream;
+    source.mirror(vec![at(5, &log)]).await.unwrap();
+    assert_eq!(source.mirrored(&shards).await.unwrap(), [MirrorState::Absent]);
+    source.mirror(vec![at(1, &anew)]).await.unwrap();
+    assert!(matches!(
+        source.mirrored(&shards).await.unwrap()[0],
+        MirrorState::Marked { frontier: Offset(1), .. }
+    ));
 }
 
 #[tokio::test]
@@ -101,7 +128,7 @@ async fn a_group_with_subscribed_members_is_refused_with_a_way_out() {
         let _ = member.poll(Duration::from_millis(100));
         member.assignment().is_ok_and(|list| list.count() == 1)
     };
-    keyweir_e2e::wait::until("a member", super::reading::SOON, joined).unwrap();
+    wait::until("a member", SOON, joined).unwrap();
 
     let source = source(kafka.bootstrap(), &topic, &group);
     let refused = source.mirror(vec![mirror(&topic, 0, 0)]).await.unwrap_err();

@@ -173,7 +173,7 @@ impl Source for MemoryLog {
     fn mirror(&self, mirrors: Vec<Mirror>) -> BoxFuture<'_, Result<(), SourceError>> {
         async move {
             self.check()?;
-            for Mirror { shard, frontier, fence, sequence } in mirrors {
+            for Mirror { shard, frontier, fence, sequence, .. } in mirrors {
                 if matches!(self.mirror_of(&shard), MirrorState::Reset(offset) if offset != frontier) {
                     continue;
                 }
